@@ -53,10 +53,22 @@ def find_cuts(scores: list[Tensor], dropped: Sequence[int]) -> list[Cut]:
         ordered = flat.numpy().copy() if len(scores) == 1 else flat.numpy()  # what was concatenated is a copy already
         start = 0
         for place in places:  # one by one: numpy is fast for a single place only
-            ordered[start:].partition(place - start)
+            settle(ordered[start:], place - start)
             start = place
         values = {place: float(ordered[place]) for place in places}
     return [_place(scores, flat, values[n - 1], n) if n else Cut(-math.inf, 0, 0) for n in dropped]
+
+
+def settle(values: np.ndarray, place: int) -> None:
+    """Reorder (N,) float32 numbers in place: `values[place]` is as in sorted order, none after it is smaller.
+
+    Where many are equal, which here are zeros, numpy's vectorised partition takes up to 50 times as long (1.8 million
+    numbers: 1.2 ms without zeros, 70 ms with 60 % of them) and its sort takes less (5 ms and 2 ms).
+    """
+    if np.count_nonzero(values) < 0.75 * len(values):
+        values.sort()
+    else:
+        values.partition(place)
 
 
 def kept(score: Tensor, cut: Cut, tensor: int = 0) -> Tensor:
@@ -78,13 +90,19 @@ def kept_in_rows(score: Tensor, lowest: int, highest: int = 0) -> Tensor:
 
 def _place(scores: list[Tensor], flat: Tensor, value: float, dropped: int) -> Cut:
     """The cut at this value; `flat` holds all scores, in any order."""
-    ties = dropped - int((flat < value).sum())  # this many of the entries equal to the value must go
+    ties = dropped - _count(flat < value)  # this many of the entries equal to the value must go
     for tensor, score in enumerate(scores):
-        positions = (score.flatten() == value).nonzero().flatten()
-        if ties < len(positions):
-            return Cut(value, tensor, int(positions[ties]))
-        ties -= len(positions)
+        equal = score.flatten() == value
+        found = _count(equal)
+        if ties < found:
+            return Cut(value, tensor, int(equal.nonzero()[ties]))
+        ties -= found
     return Cut(value, len(scores), 0)
+
+
+def _count(mask: Tensor) -> int:
+    """True entries of a boolean mask; numpy counts many times faster on the CPU."""
+    return int(mask.sum()) if mask.is_cuda else np.count_nonzero(mask.numpy())
 
 
 def _above_in_rows(score: Tensor, dropped: int) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sap.selection import find_cut, kept
+from sap.selection import find_cut, kept, settle
 
 
 def largest(delta: Tensor, n_kept: int) -> Tensor:
@@ -11,7 +11,7 @@ def largest(delta: Tensor, n_kept: int) -> Tensor:
     dropped = delta.numel() - n_kept
     if 0 < dropped < delta.numel() and not delta.is_cuda:
         ordered = delta.abs().flatten().numpy()
-        ordered.partition(dropped - 1)
+        settle(ordered, dropped - 1)
         cut = ordered[dropped - 1]
         if cut == 0 or cut < ordered[dropped:].min():  # no tie at the cut: one pass trims
             return torch.nn.functional.hardshrink(delta, float(cut))
