@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test lint report environment clean
+.PHONY: run test lint report status why unused environment clean
 
 run: environment  ## ARGS="--configfile experiments/pacs.yaml" runs another experiment
 	snakemake --cores $(CORES) $(ARGS)
@@ -22,6 +22,15 @@ lint: environment
 
 report: environment  ## one HTML archive with every table and figure
 	snakemake --cores $(CORES) $(ARGS) --report report.zip
+
+status: environment  ## where an experiment stands; ARGS="--watch 10" repeats it
+	@python workflow/scripts/status.py $(ARGS)
+
+why: environment  ## what would run, and why; ARGS as for run
+	@python workflow/scripts/why.py $(ARGS)
+
+unused: environment  ## what no experiment uses any more; ARGS=--delete removes it
+	@python workflow/scripts/unused.py $(ARGS)
 
 environment: $(VENV)/.ready
 

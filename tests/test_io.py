@@ -1,14 +1,18 @@
 """Nothing half-written, and every unreadable file is one sentence with its path and the next step."""
 
 import errno
+import os
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
 from sap import io
 from sap.errors import SapError
+from sap.provenance import save_meta
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -50,6 +54,78 @@ def test_a_broken_file_names_itself_and_the_next_step(tmp_path, reader, content)
     path.write_bytes(content)
     with pytest.raises(SapError, match=r"broken cannot be read .*delete it and run the same snakemake command"):
         reader(path)
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    """A folder as a stage leaves it; "loss" has integer keys, which JSON does not know."""
+    io.save_tensors(tmp_path / "x.safetensors", {"x": np.arange(40.0)})
+    io.write_csv(tmp_path / "x.csv", [{"a": 1}], ["a"])
+    (tmp_path / ".progress.json").write_text("{}")
+    save_meta(tmp_path, {"stage": "train_client", "loss": {16: 0.5, 8: 0.25, 4: 1e-7}, "size": (3, 4), "seconds": 1.5})
+    return tmp_path
+
+
+def test_meta_names_every_file_of_the_artifact_and_is_itself_intact(artifact):
+    meta = io.read_meta(artifact)
+    assert set(meta["files"]) == {"x.safetensors", "x.csv"}
+    assert meta["loss"] == {"16": 0.5, "8": 0.25, "4": 1e-7}
+    assert io.verified(artifact / "x.csv") == artifact / "x.csv"
+    assert set(io.load_tensors(artifact / "x.safetensors", "np")) == {"x"}
+
+
+def test_no_flipped_bit_of_a_meta_is_believed(artifact):
+    whole = (artifact / "meta.json").read_bytes()
+    expected = io.read_meta(artifact)
+    for position in range(len(whole)):
+        changed = bytearray(whole)
+        changed[position] ^= 1 << position % 7
+        (artifact / "meta.json").write_bytes(changed)
+        with suppress(SapError):
+            assert io.read_meta(artifact) == expected  # white space
+
+
+def test_a_flipped_or_cut_file_is_refused_with_the_folder_to_delete(artifact):
+    path = artifact / "x.safetensors"
+    whole = path.read_bytes()
+    for damage in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[:-8], b""):
+        path.write_bytes(damage)
+        with pytest.raises(
+            SapError, match=rf"x\.safetensors is damaged .*Delete the folder {artifact} and run the same"
+        ):
+            io.load_tensors(path, "np")
+
+
+def test_files_without_a_meta_or_with_somebody_elses_are_read_as_they_are(artifact):
+    path = artifact / "x.safetensors"
+    io.save_tensors(path, {"y": np.zeros(2)})
+    io.write_json(artifact / "meta.json", {"author": "somebody", "files": 3})
+    assert set(io.load_tensors(path, "np")) == {"y"}
+    (artifact / "meta.json").unlink()
+    assert set(io.load_tensors(path, "np")) == {"y"}
+
+
+def test_a_plan_is_believed_only_under_its_own_name(tmp_path):
+    plan = {"points": [1, 2]}
+    path = tmp_path / f"evaluate-{io.digest(io.canonical(plan))}.json"
+    io.write_json(path, plan)
+    assert io.read_plan(path) == plan
+    io.write_json(path, plan | {"points": [1]})
+    with pytest.raises(SapError, match=r"evaluate-.*is damaged .*in its name\)\. Delete it and run the same"):
+        io.read_plan(path)
+
+
+def test_the_next_writer_removes_what_dead_writers_of_its_file_left(tmp_path):
+    child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    host, dead = socket.gethostname(), int(child.stdout)
+    litter = [f".a.json.tmp-{host}-{dead}", f".a.json.tmp-{host}-{dead}.x1y2"]
+    kept = [f".a.json.tmp-{host}-{os.getppid()}", f".a.json.tmp-elsewhere-{dead}", f".ba.json.tmp-{host}-{dead}"]
+    for name in (litter[0], *kept):
+        (tmp_path / name).write_text("half")
+    (tmp_path / litter[1]).mkdir()
+    (tmp_path / litter[1] / "inside").write_text("half")
+    io.write_json(tmp_path / "a.json", {})
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", *kept}
 
 
 def test_a_missing_file_names_the_command_that_builds_it(tmp_path):

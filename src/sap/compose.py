@@ -16,7 +16,7 @@ from torch import Tensor
 from sap.config import parse
 from sap.errors import SapError
 from sap.factors import Entry, Factors
-from sap.io import canonical, notes_of, seed_of, unreadable
+from sap.io import canonical, notes_of, seed_of, unreadable, verified
 from sap.lowrank import truncate
 from sap.merge._api import METHODS, Method
 from sap.prune.pruner import GRADIENT_FIELDS, Gradients, Point, Pruner
@@ -180,7 +180,7 @@ class LazyTensors(Mapping[str, Tensor]):
 
     def __init__(self, path: str | Path, prefix: str = "") -> None:
         try:
-            self._file = safe_open(str(path), framework="pt")
+            self._file = safe_open(str(verified(path)), framework="pt")
         except (OSError, SafetensorError) as error:
             raise unreadable(path, error) from error
         names = [name for name in self._file.keys() if name.startswith(prefix)]  # noqa: SIM118

@@ -1,12 +1,20 @@
-"""Files that are never half-written, and readers that say what is wrong with a file."""
+"""Files that are never half-written, and readers that say what is wrong with a file.
+
+Beside the files of an artifact lies meta.json with their digests (sap.provenance writes it): whoever opens one of them
+takes it through `verified`. A folder without a meta.json of ours, such as somebody's adapter, is read as it is.
+"""
 
 import csv
 import errno
 import hashlib
 import json
 import os
+import re
+import shutil
+import socket
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +32,29 @@ def digest(text: str, length: int = 10) -> str:
 
 
 def digest_file(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, 64 hex digits."""
+    """SHA-256 of a file's bytes, 64 hex digits; a file that nobody touched since is read once per process."""
+    path, state = os.path.abspath(path), os.stat(path)
+    return _digest_file(path, (state.st_ino, state.st_size, state.st_mtime_ns))
+
+
+@cache
+def _digest_file(path: str, _state: tuple[int, ...]) -> str:
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content with a digest over itself: 16 hex digits under "digest"."""
+    own = {name: value for name, value in content.items() if name != "digest"}
+    # as a reader will see it: JSON has no integer keys, and sorts their texts otherwise
+    return own | {"digest": digest(canonical(json.loads(canonical(own))), 16)}
+
+
+def is_intact(content: Any) -> bool:
+    """True where the digest that `sealed` gave still is the content's."""
+    with suppress(ValueError):  # NaN
+        return isinstance(content, Mapping) and "digest" in content and content == sealed(content)
+    return False
 
 
 def seed_of(*names: str | int) -> int:
@@ -38,11 +66,13 @@ def seed_of(*names: str | int) -> int:
 def atomic(path: str | Path) -> Iterator[Path]:
     """Write to a temporary name in the same folder; flush and rename on success, remove on failure.
 
-    A full disk becomes a SapError with the path and what to do; nothing half-written stays.
+    A full disk becomes a SapError with the path and what to do; nothing half-written stays, and what a killed writer
+    of the same file left behind is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    _remove_leftovers(path)
+    temporary = path.with_name(f".{path.name}.tmp-{socket.gethostname()}-{os.getpid()}")
     try:
         yield temporary
         with open(temporary, "rb+") as handle:
@@ -56,6 +86,29 @@ def atomic(path: str | Path) -> Iterator[Path]:
                 f"no space left while writing {path}; nothing was kept. Free some space and run the same command again."
             ) from error
         raise
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files (and folders made beside them) of writers of `path` that are dead.
+
+    Only those of this host: whether a process of another one lives cannot be seen from here.
+    """
+    name = re.compile(re.escape(f".{path.name}.tmp-{socket.gethostname()}-") + r"(\d+)(\..*)?")
+    for entry in os.scandir(path.parent):
+        match = name.fullmatch(entry.name)
+        if match and not _alive(int(match[1])):
+            with suppress(OSError):  # another writer may be removing it, too
+                shutil.rmtree(entry.path) if entry.is_dir() else os.unlink(entry.path)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's process
+    return True
 
 
 def _umask() -> int:
@@ -102,6 +155,24 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
         raise unreadable(path, error) from error
 
 
+def sealed_rows(path: str | Path) -> tuple[list[dict[str, Any]], int]:
+    """(rows, damaged): the lines of a .jsonl file of `sealed` objects that are intact, and how many lines are not.
+
+    A file that is not there has neither.
+    """
+    try:
+        lines = Path(path).read_bytes().splitlines()
+    except FileNotFoundError:
+        return [], 0
+    rows = []
+    for line in lines:
+        with suppress(ValueError):
+            row = json.loads(line)
+            if is_intact(row):
+                rows.append(row)
+    return rows, len(lines) - len(rows)
+
+
 def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: list[str]) -> None:
     """Write rows as CSV with a header, atomically."""
     with atomic(path) as temporary, open(temporary, "w", newline="") as handle:
@@ -142,9 +213,13 @@ def notes_of(handle: Any) -> dict[str, str]:
 
 
 def load_tensors(path: str | Path, framework: str = "pt") -> dict[str, Any]:
-    """Load a safetensors file whole: torch tensors on the CPU ("pt") or numpy arrays ("np", no torch import)."""
+    """Load a safetensors file whole: torch tensors on the CPU ("pt") or numpy arrays ("np", no torch import).
+
+    Raises SapError for a file that is missing, broken, or not the one that its meta.json knows.
+    """
     from safetensors import SafetensorError, safe_open
 
+    verified(path)
     try:
         with safe_open(str(path), framework=framework) as handle:
             return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
@@ -152,10 +227,59 @@ def load_tensors(path: str | Path, framework: str = "pt") -> dict[str, Any]:
         raise unreadable(path, error) from error
 
 
+def read_meta(folder: str | Path) -> dict[str, Any]:
+    """The meta.json of an artifact; SapError where it is missing, broken or not as it was written."""
+    path = Path(folder) / "meta.json"
+    meta = read_json(path)
+    if not isinstance(meta, dict) or (_is_ours(meta) and not is_intact(meta)):
+        raise damaged(path, "its digest is not the one that it was written with")
+    return meta
+
+
+def _is_ours(meta: dict[str, Any]) -> bool:
+    """Two of these names are enough, because a damage can hit one; other people's meta.json have none."""
+    return len(meta.keys() & {"stage", "files", "digest"}) > 1
+
+
+def verified(path: str | Path) -> Path:
+    """The path of an artifact's file, once its digest was found to be the one in the meta.json beside it.
+
+    A file that no meta.json names is taken as it is. Raises SapError for a damaged file or meta.json.
+    """
+    path = Path(path)
+    if path.with_name("meta.json").exists() and path.exists():
+        meta = read_meta(path.parent)
+        files = meta["files"] if _is_ours(meta) else {}
+        if path.name in files and digest_file(path) != files[path.name]:
+            raise damaged(path, "its digest is not the one in meta.json")
+    return path
+
+
+def read_plan(path: str | Path) -> dict[str, Any]:
+    """A plan under results/plans, whose name ends in its digest; SapError where the content is not of that digest."""
+    plan, path = read_json(path), Path(path)
+    expected = re.search(r"-([0-9a-f]{10})$", path.stem)
+    if expected and digest(canonical(plan)) != expected[1]:
+        raise damaged(path, "its digest is not the one in its name")
+    return plan
+
+
 def unreadable(path: str | Path, error: Exception) -> SapError:
     """The sentence for a missing or broken artifact."""
     if isinstance(error, FileNotFoundError):
         return SapError(f"{path} is missing. Build it with: snakemake {path}")
     return SapError(
-        f"{path} cannot be read ({error}). If it is one of ours, delete it and run the same snakemake command again."
+        f"{path} cannot be read ({error}). If it is one of ours, delete {_whole(path)} and run the same snakemake "
+        "command again."
     )
+
+
+def damaged(path: str | Path, what: str) -> SapError:
+    """The sentence for a file that can be read and is not what was written."""
+    return SapError(f"{path} is damaged ({what}). Delete {_whole(path)} and run the same snakemake command again.")
+
+
+def _whole(path: str | Path) -> str:
+    """What to delete: Snakemake asks for an artifact's meta.json, and would not miss another file alone."""
+    folder = Path(path).parent
+    return f"the folder {folder}" if (folder / "meta.json").exists() else "it"

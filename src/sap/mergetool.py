@@ -66,12 +66,14 @@ def merge_adapters(
         raise SapError(f"--out {request.out} cannot be made ({error}). Name another folder.") from error
     if request.form == "delta":
         save_update(request.out / "update.safetensors", merged, {"settings": canonical(dict(point))})
+        written = ["update.safetensors"]
         load = f'sap.update.load_update("{request.out}/update.safetensors")'
     elif request.form == "adapter":
         write_adapter(request.out, merged, base_model, tasks.pop() if len(tasks) == 1 else None)
+        written = [CONFIG, WEIGHTS]
         load = f'PeftModel.from_pretrained(model, "{request.out}")'
     else:
-        load = _write_checkpoint(request, merged)
+        written, load = _write_checkpoint(request, merged)
 
     inputs = {f"{name}/{file}": folder / file for name, folder in clients.items() for file in (CONFIG, WEIGHTS)}
     settings = {"point": dict(point), "weights": counts, "as": request.form, "rank": request.rank}
@@ -81,7 +83,7 @@ def merge_adapters(
     facts = {"clients": sorted(clients), "base_model": base_model, "norms": norms, "ranks": ranks, "lost_energy": lost}
     inputs |= {"base": _weights_file(request.base)} if request.base else {}
     meta = clock.meta("merge", settings, inputs, "", **facts)
-    save_meta(request.out, meta)
+    save_meta(request.out, meta, written)
     return [
         f"merged {len(clients)} adapters: {', '.join(sorted(clients))}",
         f"method: {_settings(point['merge'])}" + _pruning(point),
@@ -230,8 +232,8 @@ def _weights_file(base: Path) -> Path:
     return file
 
 
-def _write_checkpoint(request: Request, merged: Update) -> str:
-    """Write the base with the update added, each weight in its own precision; returns how to load it."""
+def _write_checkpoint(request: Request, merged: Update) -> tuple[list[str], str]:
+    """Write the base with the update added, each weight in its own precision; returns (files, how to load them)."""
     from sap.clip.checkpoint import CONFIG_FILE, read_weights
 
     file = _weights_file(request.base)
@@ -249,9 +251,9 @@ def _write_checkpoint(request: Request, merged: Update) -> str:
     target = request.out / f"{file.stem}.safetensors"
     save_tensors(target, weights)
     if not request.base.is_dir():
-        return f'open_clip.create_model(MODEL, pretrained="{target}")'
+        return [target.name], f'open_clip.create_model(MODEL, pretrained="{target}")'
     write_json(request.out / CONFIG_FILE, read_json(request.base / CONFIG_FILE))
-    return f'open_clip.create_model("local-dir:{request.out}")'
+    return [target.name, CONFIG_FILE], f'open_clip.create_model("local-dir:{request.out}")'
 
 
 def _settings(values: Mapping[str, Any]) -> str:

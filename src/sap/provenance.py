@@ -6,12 +6,12 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sap.io import digest_file, write_json
+from sap.io import digest_file, sealed, write_json
 
 PACKAGES = ("torch", "open_clip_torch", "peft", "safetensors", "numpy", "snakemake")
 
@@ -87,6 +87,14 @@ def peak_memory(device: str) -> int:
     return sys.modules["torch"].cuda.max_memory_allocated()
 
 
-def save_meta(folder: str | Path, meta: Mapping[str, Any]) -> None:
-    """Write meta.json; call it last, it marks the artifact as complete."""
-    write_json(Path(folder) / "meta.json", meta)
+def save_meta(folder: str | Path, meta: Mapping[str, Any], files: Iterable[str] | None = None) -> None:
+    """Write meta.json with the digests of the artifact's files; call it last, it marks the artifact as complete.
+
+    `files`: their names; None is everything in the folder, which then must be the artifact's own.
+    """
+    folder = Path(folder)
+    if files is None:
+        found = (entry.name for entry in folder.iterdir() if entry.is_file())
+        files = [name for name in found if name != "meta.json" and not name.startswith(".")]
+    digests = {name: digest_file(folder / name) for name in sorted(files)}
+    write_json(folder / "meta.json", sealed({**meta, "files": digests}))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sap.errors import SapError
 from sap.factors import Factors, inner, is_finite
-from sap.io import read_json, unreadable
+from sap.io import read_json, unreadable, verified
 
 CONFIG_BYTES = 2**20  # adapter_config.json of a real adapter has 2 kB
 ADAPTER_BYTES = 2**32  # rank 64 on every layer of ViT-bigG stays below
@@ -29,6 +29,7 @@ def read_adapter(folder: str | Path) -> dict[str, Factors]:
     config_path, path = Path(folder) / "adapter_config.json", Path(folder) / "adapter_model.safetensors"
     _check_size(config_path, CONFIG_BYTES)
     _check_size(path, ADAPTER_BYTES)
+    verified(config_path), verified(path)
     try:
         config = read_json(config_path)
     except RecursionError as error:

@@ -228,6 +228,11 @@ def test_a_model_with_a_tokenizer_from_the_hub_is_refused_by_name():
         build_model(open_clip.get_model_config("ViT-B-16-SigLIP"), "backbone.model")
 
 
+def test_a_model_with_a_timm_image_side_is_refused_by_name():
+    with pytest.raises(SapError, match=r"convnext_base.*ViT-B-32"):
+        build_model(open_clip.get_model_config("convnext_base"), "backbone.model")
+
+
 def test_an_unknown_model_name_gets_the_nearest_one(tmp_path, weights):
     save_file(weights, tmp_path / "w.safetensors")
     with pytest.raises(SapError, match="Did you mean 'ViT-B-32'"):

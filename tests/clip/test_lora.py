@@ -183,3 +183,19 @@ def test_a_tower_without_transformer_blocks_is_refused_with_its_name():
     model = open_clip.CLIP(embed_dim=16, vision_cfg=vision, text_cfg=text)
     with pytest.raises(SapError, match=r"ModifiedResNet.*ViT-B-32"):
         add_adapter(model, LoraOptions(rank=2), 0, "art")
+
+
+def test_blocks_below_the_first_one_get_no_adapter_and_no_gradient(tiny_clip, pixels, tmp_path):
+    adapted = randomised(add_adapter(tiny_clip.model, LoraOptions(rank=4, first_block=1), 0, "art"))
+    save_adapter(adapted, tmp_path)
+    assert set(load_adapter(tmp_path)) == {
+        f"visual.transformer.resblocks.1.{name}"
+        for name in ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+    }
+    tiny_clip.image_features(pixels).sum().backward()
+    assert all(factor.grad is not None for factor in trainable(adapted).values())
+
+
+def test_a_first_block_beyond_the_tower_is_refused(tiny_clip):
+    with pytest.raises(SapError, match="first_block must be below the tower's 2 blocks, was 2"):
+        add_adapter(tiny_clip.model, LoraOptions(rank=4, first_block=2), 0, "art")

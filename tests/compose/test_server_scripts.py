@@ -11,10 +11,24 @@ from safetensors.torch import save_file
 
 from sap.compose import LazyGradients
 from sap.errors import SapError
-from sap.io import read_csv, read_json, read_jsonl, save_tensors, write_json, write_jsonl
-from sap.update import load_adapter, load_update
+from sap.export import write_adapter
+from sap.factors import Factors
+from sap.io import (
+    digest_file,
+    read_csv,
+    read_json,
+    read_jsonl,
+    save_tensors,
+    sealed,
+    write_json,
+    write_jsonl,
+    write_text,
+)
+from sap.provenance import save_meta
+from sap.update import Update, load_adapter, load_update
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
+BACKBONE = ("backbone/open_clip_config.json", "backbone/open_clip_model.safetensors")
 MODULES = {"attn": (96, 32), "attn.base_layer.out_proj": (32, 32), "mlp.c_fc": (128, 32), "mlp.c_proj": (32, 128)}
 
 
@@ -70,7 +84,7 @@ def scored(tmp_path, adapters, tiny_clip_folder, monkeypatch):
 def test_scores_of_every_size_layer_and_factor_are_written(scored, adapters):
     meta = read_json(scored[0].parent / "meta.json")
     assert set(meta["loss"]) == {"2", "4"}
-    assert len(meta["gradients_digest"]) == 64
+    assert meta["files"] == {"gradients.safetensors": digest_file(scored[0])}
     update = load_adapter(adapters[0])
     for size in (2, 4):
         found = LazyGradients(scored[0], size)
@@ -142,13 +156,14 @@ def test_help_needs_no_torch(name):
 def test_audit_keeps_what_is_there_and_measures_again_when_its_code_or_a_client_changes(tmp_path, adapters):
     """Kept rows are marked, so that a recomputed one shows."""
     for number, adapter in enumerate(adapters):
-        write_json(adapter / "meta.json", {"sample_count": 10 + number, "adapter_digest": str(number)})
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/index.csv").write_text("image\n")
-    save_tensors(tmp_path / "classes/text_features.safetensors", {"features": torch.zeros(2, 4)})
+        save_meta(adapter, {"stage": "train_client", "sample_count": 10 + number})
+    for file in ("data/index.csv", "classes/text_features.safetensors", *BACKBONE):
+        write_text(tmp_path / file, "content")
+        save_meta((tmp_path / file).parent, {})
     plan = {
         "target": "sketch",
         "seed": 0,
+        "backbone": str(tmp_path / "backbone"),
         "classes": str(tmp_path / "classes"),
         "domains": {"sketch": str(tmp_path / "data")},
         "clients": {adapter.name: str(adapter) for adapter in adapters},
@@ -163,10 +178,10 @@ def test_audit_keeps_what_is_there_and_measures_again_when_its_code_or_a_client_
             for name in methods
         ]
         write_json(tmp_path / "plan.json", plan | {"points": points})
-        main_of("audit")(plan=tmp_path / "plan.json", code=code, out=tmp_path / "audit")
+        main_of("audit")(plan=tmp_path / "plan.json", code=code, out=tmp_path / "audit", save_every=20.0)
         rows = read_jsonl(tmp_path / "audit/audit.jsonl")
         fresh = {row["point"] for row in rows if "marked" not in row}
-        write_jsonl(tmp_path / "audit/audit.jsonl", [row | {"marked": True} for row in rows])
+        write_jsonl(tmp_path / "audit/audit.jsonl", [sealed(row | {"marked": True}) for row in rows])
         assert len(rows) == layers * len(methods)
         return fresh
 
@@ -174,5 +189,10 @@ def test_audit_keeps_what_is_there_and_measures_again_when_its_code_or_a_client_
     assert audit("mean", "ties") == set()
     assert audit("mean", "ties", "sum") == {"sum"}
     assert audit("mean", code="two") == {"mean"}
-    write_json(adapters[0] / "meta.json", {"sample_count": 10, "adapter_digest": "trained again"})
+    update = load_adapter(adapters[0])
+    write_adapter(adapters[0], Update({layer: Factors(*entry) for layer, entry in update.scaled(2).items()}))
+    save_meta(adapters[0], {"stage": "train_client", "sample_count": 10})
+    assert audit("mean", code="two") == {"mean"}
+    path = tmp_path / "audit/audit.jsonl"
+    path.write_text(path.read_text().replace('"rank": ', '"rank": 1', 1))
     assert audit("mean", code="two") == {"mean"}

@@ -5,14 +5,17 @@ import pytest
 
 from sap.data.store import open_store, write_images, write_index
 from sap.errors import SapError
+from sap.provenance import save_meta
 
 
 @pytest.fixture
 def folder(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
-    assert write_images(tmp_path / "images.npy", iter(images), 8) == 5
+    checksums = write_images(tmp_path / "images.npy", iter(images), 8)
     splits = np.array(["train", "val", "test", "train", "test"])
-    write_index(tmp_path, [f"f{i}" for i in range(5)], np.array([0, 0, 1, 1, 1]), splits, ["a", "b"], {"x": "empty"})
+    write_index(
+        tmp_path, [f"f{i}" for i in range(5)], np.array([0, 0, 1, 1, 1]), splits, checksums, ["a", "b"], {"x": "empty"}
+    )
     return tmp_path
 
 
@@ -25,9 +28,41 @@ def test_written_images_are_an_ordinary_npy_file(folder):
         open_store(folder).rows("tests")
 
 
+def flip(path, position):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_damaged_image_is_refused_when_it_is_first_read_and_the_others_are_given(folder):
+    images = np.load(folder / "images.npy")
+    flip(folder / "images.npy", -1)
+    store = open_store(folder)
+    assert np.array_equal(store.images[np.array([3, 0, 1])], images[[3, 0, 1]])
+    for _ in range(2):
+        with pytest.raises(
+            SapError, match=r"images\.npy is damaged \(image 4 has not the checksum .*Delete it and run"
+        ):
+            store.images[np.array([0, 4])]
+
+
+def test_a_changed_label_is_refused_where_meta_knows_the_file(folder):
+    save_meta(folder, {"stage": "prepare_domain"})
+    open_store(folder)
+    path = folder / "index.csv"
+    path.write_text(path.read_text().replace("f0,a,0", "f0,a,1"))
+    with pytest.raises(SapError, match=rf"index\.csv is damaged .*Delete the folder {folder} and run"):
+        open_store(folder)
+
+
 def break_truncated(folder):
     path = folder / "images.npy"
     path.write_bytes(path.read_bytes()[:-1])
+
+
+def break_header(folder):
+    path = folder / "images.npy"
+    path.write_bytes(path.read_bytes().replace(b"(5,", b"(5(", 1))
 
 
 def break_empty(folder):
@@ -66,6 +101,7 @@ def break_column(folder):
     ("damage", "file", "words"),
     [
         (break_truncated, "images.npy", "length"),
+        (break_header, "images.npy", ""),
         (break_empty, "images.npy", "EOF"),
         (break_noise, "images.npy", "magic string"),
         (break_dtype, "images.npy", "expected uint8"),

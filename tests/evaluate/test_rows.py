@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from sap.errors import SapError
 from sap.evaluate.rows import RowStore, row_keys
-from sap.io import load_tensors, read_jsonl, write_json, write_text
+from sap.io import digest_file, load_tensors, read_jsonl, write_text
+from sap.provenance import save_meta
 
 LABELS = np.array([0, 1, 2, 1])
 
@@ -56,42 +58,99 @@ def test_a_row_is_known_only_under_its_key(store):
     assert not store.has("p", "c", "0123456789abcdef")
 
 
-@pytest.mark.parametrize("damage", ["predictions cut", "rows cut", "predictions gone", "predictions of another run"])
+def test_equal_rows_give_equal_bytes_whatever_the_order_of_work(store, tmp_path):
+    other = RowStore(tmp_path / "other")
+    for seed, (point, domain) in reversed(list(enumerate([("p", "a"), ("p", "b"), ("q", "a")]))):
+        other.add(row(point, domain), probabilities(seed), LABELS)
+        other.save()
+    for file in ("rows.jsonl", "predictions.safetensors"):
+        assert digest_file(tmp_path / file) == digest_file(tmp_path / "other" / file)
+
+
+@pytest.mark.parametrize("damage", ["predictions cut", "rows gone", "predictions gone", "predictions of another run"])
 def test_damaged_files_lose_rows_but_never_lie(store, tmp_path, damage):
     predictions, rows = tmp_path / "predictions.safetensors", tmp_path / "rows.jsonl"
     if damage == "predictions cut":
         predictions.write_bytes(predictions.read_bytes()[:-10])
-    elif damage == "rows cut":
-        rows.write_text(rows.read_text()[:-20])
+    elif damage == "rows gone":
+        rows.unlink()
     elif damage == "predictions gone":
         predictions.unlink()
     else:
         lone = RowStore(tmp_path / "other")
-        lone.add(row("p", "b", "fedcba9876543210"), np.eye(3, dtype=np.float32)[[2, 2, 1, 0]], LABELS)
+        lone.add(row("p", "b"), np.eye(3, dtype=np.float32)[[2, 2, 1, 0]], LABELS)
         lone.save()
         predictions.write_bytes((tmp_path / "other/predictions.safetensors").read_bytes())
     assert RowStore(tmp_path).rows == {}
 
 
+@pytest.mark.parametrize("file", ["rows.jsonl", "predictions.safetensors"])
+def test_any_flipped_bit_costs_at_most_the_rows_that_it_hits(store, tmp_path, file):
+    whole = (tmp_path / file).read_bytes()
+    lost = set()
+    for position in range(len(whole)):
+        changed = bytearray(whole)
+        changed[position] ^= 1 << position % 8
+        (tmp_path / file).write_bytes(changed)
+        again = RowStore(tmp_path)
+        assert all(again.rows[name] == store.rows[name] for name in again.rows)
+        assert again.changed == (again.rows != store.rows)
+        lost.add(len(store.rows) - len(again.rows))
+    assert 1 in lost  # and not everything each time
+
+
+def test_rows_of_a_cut_file_are_kept_up_to_the_cut(store, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(rows.read_text()[:-20])
+    again = RowStore(tmp_path)
+    assert set(again.rows) == {("p", "a"), ("p", "b")}
+    again.add(row("q", "a"), probabilities(2), LABELS)
+    again.save()
+    assert RowStore(tmp_path).rows == store.rows
+
+
+def test_rows_on_other_images_of_a_domain_give_way(store, tmp_path):
+    store.add(row("r", "a"), probabilities(5)[:3], LABELS[:3])
+    store.save()
+    assert set(RowStore(tmp_path).rows) == {("p", "b"), ("r", "a")}
+
+
+def test_rows_so_far_are_adopted_unless_the_key_of_today_is_there(store, tmp_path):
+    old, today = "0123456789abcdef", "fedcba9876543210"
+    side = RowStore(tmp_path / "side")
+    side.add(row("p", "a", today), probabilities(7), LABELS)  # renewed
+    side.add(row("q", "a", today), probabilities(8), LABELS)  # a leftover of other settings
+    side.add(row("r", "a", today), probabilities(9), LABELS)  # not there yet
+    side.save()
+    store.adopt(RowStore(tmp_path / "side"), {("p", "a"): today, ("q", "a"): old, ("r", "a"): today})
+    assert {name: found["key"] for name, found in store.rows.items()} == {
+        ("p", "a"): today,
+        ("p", "b"): old,
+        ("q", "a"): old,
+        ("r", "a"): today,
+    }
+
+
 @pytest.fixture
 def plan(tmp_path):
-    def artifact(name: str, **meta: str) -> str:
-        write_json(tmp_path / name / "meta.json", meta)
+    def artifact(name: str, *files: str) -> str:
+        for file in files:
+            write_text(tmp_path / name / file, name)
+        save_meta(tmp_path / name, {"stage": name})
         return str(tmp_path / name)
 
-    for name in ("a", "b"):
-        write_text(tmp_path / f"data-{name}/index.csv", f"file,{name}\n")
-    write_text(tmp_path / "classes/text_features.safetensors", "features")
+    adapter = ("adapter_config.json", "adapter_model.safetensors")
     return {
         "target": "a",
         "seed": 0,
-        "classes": str(tmp_path / "classes"),
-        "domains": {name: str(tmp_path / f"data-{name}") for name in ("a", "b")},
-        "clients": {"b": artifact("b", adapter_digest="1")},
-        "pooled": artifact("pooled", adapter_digest="2"),
+        "backbone": artifact("backbone", "open_clip_config.json", "open_clip_model.safetensors"),
+        "classes": artifact("classes", "text_features.safetensors"),
+        "domains": {name: artifact(f"data-{name}", "index.csv", "images.npy") for name in ("a", "b")},
+        "clients": {"b": artifact("b", *adapter, "train.jsonl")},
+        "pooled": artifact("pooled", *adapter),
         "oracle": None,
-        "gradients": {"cosine-0-0123456789": {"b": artifact("g", gradients_digest="3")}},
-        "statistics": {"gram-client-0123456789": {"b": artifact("s", statistics_digest="4")}},
+        "gradients": {"cosine-0-0123456789": {"b": artifact("g", "gradients.safetensors")}},
+        "statistics": {"gram-client-0123456789": {"b": artifact("s", "statistics.safetensors")}},
         "points": [
             {"id": "mean", "settings": {"kind": "merge", "criterion": "none"}, "seen": True, "code": "c"},
             {"id": "sap", "settings": {"kind": "merge", "saliency": "cosine-0-0123456789"}, "seen": False, "code": "c"},
@@ -118,17 +177,35 @@ def test_seen_domains_are_judged_for_the_points_that_ask_for_them(plan):
     }
 
 
+EVERY = {"mean", "sap", "regmean", "zero", "pool"}
+
+
 @pytest.mark.parametrize(
-    ("folder", "field", "changed"),
+    ("file", "changed"),
     [
-        ("b", "adapter_digest", {"mean", "sap", "regmean"}),
-        ("g", "gradients_digest", {"sap"}),
-        ("s", "statistics_digest", {"regmean"}),
-        ("pooled", "adapter_digest", {"pool"}),
+        ("b/adapter_model.safetensors", {"mean", "sap", "regmean"}),
+        ("b/adapter_config.json", {"mean", "sap", "regmean"}),
+        ("b/train.jsonl", set()),
+        ("g/gradients.safetensors", {"sap"}),
+        ("s/statistics.safetensors", {"regmean"}),
+        ("pooled/adapter_model.safetensors", {"pool"}),
+        ("data-b/index.csv", {"mean"}),
+        ("data-a/index.csv", EVERY),
+        ("classes/text_features.safetensors", EVERY),
+        ("backbone/open_clip_model.safetensors", EVERY),
     ],
 )
-def test_a_key_covers_exactly_the_uploads_that_a_point_reads(plan, tmp_path, folder, field, changed):
+def test_a_key_covers_exactly_what_a_point_reads(plan, tmp_path, file, changed):
     before = row_keys(plan)
-    write_json(tmp_path / folder / "meta.json", {field: "changed"})
+    write_text(tmp_path / file, "changed")
+    save_meta((tmp_path / file).parent, {"stage": "again", "seconds": 2})
     after = row_keys(plan)
     assert {name[0] for name in before if before[name] != after[name]} == changed
+
+
+def test_a_meta_that_lacks_a_digest_is_named(plan, tmp_path):
+    save_meta(tmp_path / "pooled", {"stage": "train_client"}, ["adapter_config.json"])
+    with pytest.raises(
+        SapError, match=r"pooled/meta\.json is damaged .*no digest of .*adapter_model.*Delete the folder"
+    ):
+        row_keys(plan)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sap.clip.tower import below
 from sap.errors import SapError
 from sap.evaluate.runner import ENSEMBLES, DomainImages, Judge, judge_points, softmax
 from sap.update import Factors, Update
@@ -50,6 +51,80 @@ def test_the_batch_size_changes_no_prediction(judge_of, test_images):
 def test_a_model_that_predicts_nan_is_refused_in_one_sentence(tiny_clip, judge_of, test_images):
     with pytest.raises(SapError, match="predicts NaN: some update is too large"):
         judge_of().probabilities(test_images, update_of(tiny_clip.model, 1e38))
+
+
+@pytest.fixture
+def judge_from(tiny_clip, judge_of):
+    """A judge that keeps what enters `first_block`, in at most `cache_bytes`."""
+
+    def make(first_block, cache_bytes=None, batch_size=4, precision="float32"):
+        plain = judge_of()
+        return Judge(tiny_clip, plain.features, 20.0, batch_size, precision, first_block, cache_bytes)
+
+    return make
+
+
+SECOND = "visual.transformer.resblocks.1.mlp.c_fc.weight"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("batches", "computed_again"), [(None, 0), (0, 2), (1, 1)])
+def test_what_is_kept_below_the_first_adapted_block_changes_no_bit(
+    tiny_clip, judge_from, test_images, precision, batches, computed_again, monkeypatch
+):
+    one = 4 * 17 * 32 * (4 if precision == "float32" else 2)  # bytes: images × tokens × width
+    room = None if batches is None else batches * one
+    m, n = tiny_clip.model.get_parameter(SECOND).shape
+    updates = [None, *(Update({SECOND: Factors(torch.ones(1, n), size * torch.ones(m, 1))}) for size in (0.01, 0.3))]
+    whole, kept = judge_from(None, precision=precision), judge_from(1, room, precision=precision)
+    for update in (*updates, *updates):
+        assert np.array_equal(kept.probabilities(test_images, update), whole.probabilities(test_images, update))
+    passes = []
+    monkeypatch.setattr("sap.evaluate.runner.below", lambda *args: passes.append(args) or below(*args))
+    kept.probabilities(test_images, None)
+    assert len(passes) == computed_again
+
+
+def test_an_update_below_what_is_kept_is_refused(tiny_clip, judge_from, test_images):
+    with pytest.raises(ValueError, match="below block 1"):
+        judge_from(1).probabilities(test_images, update_of(tiny_clip.model, 1.0))
+
+
+@pytest.mark.parametrize(
+    "words", ["CUDA out of memory. Tried to allocate 9 GiB", "DefaultCPUAllocator: can't allocate memory"]
+)
+def test_out_of_memory_halves_the_batch_and_says_so(judge_of, test_images, monkeypatch, capsys, words):
+    judge = judge_of(64)
+    expected = judge.probabilities(test_images, None)
+    encode = judge.backbone.model.encode_image
+
+    def crowded(pixels, normalize):
+        if len(pixels) > 2:
+            raise RuntimeError(words)
+        return encode(pixels, normalize)
+
+    monkeypatch.setattr(judge.backbone.model, "encode_image", crowded)
+    assert np.allclose(judge.probabilities(test_images, None), expected, atol=1e-6)
+    assert judge.batch_size == 2
+    assert [line.split(" images")[0] for line in capsys.readouterr().out.splitlines()] == [
+        f"out of memory with {size}" for size in (64, 32, 16, 8, 4)
+    ]
+    monkeypatch.setattr(
+        judge.backbone.model, "encode_image", lambda pixels, normalize: crowded(pixels.repeat(9, 1, 1, 1), normalize)
+    )
+    with pytest.raises(SapError, match="memory of cpu does not suffice for one image"):
+        judge.probabilities(test_images, None)
+
+
+def test_other_errors_of_the_model_are_not_taken_for_a_lack_of_memory(judge_of, test_images, monkeypatch):
+    judge = judge_of()
+
+    def broken(pixels, normalize):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(judge.backbone.model, "encode_image", broken)
+    with pytest.raises(RuntimeError, match="mat1"):
+        judge.probabilities(test_images, None)
 
 
 def test_ensembles_average_probabilities_or_logits(judge_of, test_images):

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
+ASIDE = {"status", "why", "unused"}  # for people: no rule calls them
 BUDGETS = {"src/sap/**/*.py": 300, "workflow/scripts/*.py": 80, "workflow/rules/*.smk": 160, "Snakefile": 60}
 
 
@@ -29,7 +30,7 @@ def test_a_script_explains_itself_without_importing_torch(script):
     code += "except SystemExit as end: assert not end.code, end.code\nassert 'torch' not in sys.modules"
     found = run(sys.executable, "-c", code)
     assert found.returncode == 0, found.stderr
-    assert "--out" in found.stdout
+    assert "--out" in found.stdout or script.stem in ASIDE
 
 
 def test_plan_and_report_run_without_torch():

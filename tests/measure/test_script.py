@@ -74,7 +74,7 @@ def test_every_layer_of_the_adapter_is_measured_in_its_own_shape(measure, tmp_pa
         assert torch.linalg.eigvalsh(gram).min() > -1e-6 * gram.diagonal().max()
         assert (fisher[f"{name}/fisher"] >= 0).all()
     path = tmp_path / f"gram-{source}-5-sketch" / "statistics.safetensors"
-    assert meta["statistics_digest"] == digest_file(path)
+    assert meta["files"] == {path.name: digest_file(path)}
 
 
 def test_the_images_are_drawn_by_client_name_and_a_second_run_gives_the_same_bits(measure):

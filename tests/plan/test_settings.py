@@ -30,6 +30,16 @@ from sap.plan.study import build_study
         ("data.source", "folder", "data.root"),
         ("evaluate.targets", ["art"], "evaluate.targets: unknown domain 'art'"),
         ("corruption.clients", ["phot"], "corruption.clients: unknown client 'phot'. Did you mean 'photo'?"),
+        (
+            "anchors",
+            {"source": "folder", "root": "no", "sizes": [8, 16, 32]},
+            "anchors.root: no/captions.csv is no file",
+        ),
+        (
+            "anchors",
+            {"source": "coco", "root": "no", "captions": "no.json", "sizes": [8, 16, 32]},
+            "anchors.captions: no.json is no file",
+        ),
         ("corruption.target_class", "ten", "corruption.target_class: unknown class 'ten'"),
         ("backbone.kind", "checkpoint", "backbone.checkpoint must be set"),
         ("backbone", {"kind": "checkpoint", "checkpoint": "nowhere"}, "backbone.checkpoint: nowhere does not exist"),

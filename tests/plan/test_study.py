@@ -1,5 +1,6 @@
 """A factor enters an id at the first stage that reads it, and at no earlier one."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import yaml
 
 from sap.plan.manifest import report_plan, shard_inputs, shard_plan
-from sap.plan.settings import schema
+from sap.plan.settings import load_settings, schema
 from sap.plan.study import Study, build_study
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,7 @@ MATRIX = {
     "experiment": ("renamed", set()),
     "seeds": ([0, 1, 2, 3], set()),
     "evaluate.batch_size": (64, set()),
+    "evaluate.cache_activations": (False, set()),
     "evaluate.shards": (4, set()),
     "evaluate.targets": (["photo"], set()),
     "evaluate.references": (["zero_shot"], set()),
@@ -49,10 +51,15 @@ MATRIX = {
     "partition.alpha": (0.1, set()),
     "train.learning_rate": (0.004, {"clients", "cohort"}),
     "train.lora.rank": (4, {"clients", "cohort"}),
+    "train.lora.first_block": (1, {"clients", "cohort"}),
     "backbone.prompts": (["a {}."], {"classes", "clients", "cohort", "measured"}),
     "backbone.scratch.steps": (601, {"backbone", "classes", "clients", "anchors", "saliency", "cohort", "measured"}),
     "data.class_names": ({"zero": "nought"}, {"classes", "clients", "cohort", "measured"}),
     "data.split.val": (0.2, {"data", "clients", "cohort"}),
+    "data.digits.per_class": (20, {"data", "clients", "cohort"}),
+    "data.digits.anchors": (70, {"anchors", "saliency", "measured"}),
+    "data.digits.corpus": (400, {"backbone", "classes", "clients", "anchors", "saliency", "cohort", "measured"}),
+    "data.problems.bad_image": ("refuse", set()),  # the embedded set has no files
 }
 
 
@@ -63,12 +70,26 @@ def test_an_edit_changes_the_ids_of_its_stage_and_later_ones_only(config, change
     assert {stage for stage in before if before[stage] != after[stage]} == expected
 
 
-def test_swapping_two_values_changes_the_id(changed):
-    one = build_study(changed("train.warmup", 0.1) | {})
-    config = changed("train.warmup", 0.0)
-    config["train"]["weight_decay"] = 0.1
-    two = build_study(config)
-    assert one.clients[0].train_id != two.clients[0].train_id
+def test_swapping_the_values_of_any_two_training_options_changes_the_id(config):
+    """Two values of one type in each pair; whether a training could run with them does not matter here."""
+    settings = load_settings(config)
+    train = settings["train"]
+    options = [(train, name) for name in train if name != "lora"] + [(train["lora"], name) for name in train["lora"]]
+    values = {bool: (True, False), int: (2, 3), float: (0.25, 0.75), str: ("one", "two"), list: (["one"], ["two"])}
+    pairs = [
+        (one, other)
+        for one, other in itertools.combinations(options, 2)
+        if type(one[0][one[1]]) is type(other[0][other[1]]) and one[0][one[1]] is not None
+    ]
+    assert len(pairs) > 20
+    for (section, name), (other_section, other_name) in pairs:
+        before = section[name], other_section[other_name]
+        found = set()
+        for one, two in itertools.permutations(values[type(before[0])]):
+            section[name], other_section[other_name] = one, two
+            found.add(Study(settings).clients[0].train_id)
+        section[name], other_section[other_name] = before
+        assert len(found) == 2, (name, other_name)
 
 
 def test_key_order_and_number_spelling_do_not_matter(config, changed):

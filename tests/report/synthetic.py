@@ -3,9 +3,12 @@
 import csv
 import itertools
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
+
+from sap.io import sealed
 
 DOMAINS = ("handwritten", "blended", "outlined", "printed")
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -61,10 +64,10 @@ def write_experiment(
         for shard in range(shards):
             path = f"results/evaluate/e/{target}/seed-{seed}/shard-{shard}/rows.jsonl"
             plan["folds"].append({"target": target, "seed": seed, "clients": inside, "rows": path})
-            _write(root / path, "".join(json.dumps(row) + "\n" for row in rows[shard::shards]))
+            _write(root / path, "".join(json.dumps(sealed(row)) + "\n" for row in rows[shard::shards]))
         path = f"results/audit/e/{target}/seed-{seed}/audit.jsonl"
         plan["audit"].append({"target": target, "seed": seed, "rows": path})
-        _write(root / path, "".join(json.dumps(row) + "\n" for row in _audit(points, target, seed, inside)))
+        _write(root / path, "".join(json.dumps(sealed(row)) + "\n" for row in _audit(points, target, seed, inside)))
     for seed in seeds:
         trainees = [(name, "client", [domain]) for name, domain in clients.items()]
         trainees += [(f"pooled-without-{d}", "pooled", [x for x in domains if x != d]) for d in domains]
@@ -110,7 +113,7 @@ def _audit(points, target, seed, clients):
                 "coefficients": dict.fromkeys(clients, weight), "unexplained": 0.5 * crossed, "cross": 0.5 * crossed,
                 "denominator": 1 / weight, "norm_ratio": 0.6, "survivors": float(len(clients)), "order": 0.0,
                 "scale": 0.25 if method == "ties" else 0.0, "rank": 8, "upload_bytes": 1000 * (method == "regmean"),
-                "key": "0",
+                "key": "0", "layers": 2,
             }  # fmt: skip
 
 
@@ -224,11 +227,11 @@ def _store(folder, domain, classes, rng, per_class=3, size=16):
     np.save(folder / "images.npy", np.stack(images))
     splits = ("train", "val", "test")
     rows = [
-        (f"{domain}/{name}/{i}.png", name, label, splits[i % 3])
+        (f"{domain}/{name}/{i}.png", name, label, splits[i % 3], zlib.crc32(images[label * per_class + i]))
         for label, name in enumerate(classes)
         for i in range(per_class)
     ]
-    _csv(folder / "index.csv", ("file", "class", "label", "split"), rows)
+    _csv(folder / "index.csv", ("file", "class", "label", "split", "crc32"), rows)
     _write(folder / "meta.json", "{}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sap.errors import SapError
-from sap.io import read_jsonl
+from sap.io import read_jsonl, sealed
 from sap.report.ablation import ablation_frame
 from sap.report.catalogue import TABLES
 from sap.report.frame import load_results
@@ -265,7 +265,7 @@ def test_a_downloaded_results_folder_works_from_anywhere(copy, tmp_path, monkeyp
 
 def test_rows_of_other_experiments_in_the_same_file_are_left_alone(copy, results):
     path = copy.parents[1] / "evaluate/e/printed/seed-0/shard-0/rows.jsonl"
-    row = read_jsonl(path)[0] | {"point": "of-another-experiment"}
+    row = sealed(read_jsonl(path)[0] | {"point": "of-another-experiment"})
     with open(path, "a") as handle:
         handle.write(json.dumps(row) + "\n")
     assert len(load_results(copy).rows) == len(results.rows)
@@ -280,11 +280,32 @@ def test_two_rows_for_one_cell_are_an_error(copy):
 
 def test_broken_files_are_named(copy, tmp_path):
     (copy.parents[1] / "evaluate/e/printed/seed-0/shard-0/rows.jsonl").write_text('{"point": ')
-    with pytest.raises(SapError, match=r"rows\.jsonl cannot be read"):
+    with pytest.raises(SapError, match=r"rows\.jsonl is damaged \(1 of its rows .*snakemake --forcerun evaluate"):
         load_results(copy)
     (tmp_path / "no_plan.json").write_text("{}")
     with pytest.raises(SapError, match="is no plan"):
         load_results(tmp_path / "no_plan.json")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "sentence"),
+    [
+        ("evaluate/e/printed/seed-0/shard-0/rows.jsonl", '"correct": ', '"correct": 1', "--forcerun evaluate"),
+        ("audit/e/printed/seed-0/audit.jsonl", '"rank": 8', '"rank": 9', "--forcerun audit"),
+    ],
+)
+def test_a_changed_number_in_a_row_is_not_reported(file, old, new, sentence, copy):
+    path = copy.parents[1] / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(SapError, match=rf"{path.name} is damaged .*{sentence}"):
+        load_results(copy)
+
+
+def test_a_merge_that_lost_layers_in_the_audit_is_not_averaged(copy):
+    path = copy.parents[1] / "audit/e/printed/seed-0/audit.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(SapError, match=r"audit\.jsonl lacks layers of a merge.*--forcerun audit"):
+        load_results(copy)
 
 
 def test_criteria_keep_one_order_for_every_prune_ratio(results):

@@ -46,11 +46,14 @@ def test_meta_names_every_input_by_digest_without_reading_the_images_again(train
     meta = train()
     inputs = {name: digest for name, digest in meta["inputs"].items() if name.startswith("sketch ")}
     assert inputs == {
-        "sketch images": digest_file(tmp_path / "sketch" / "images.npy"),
-        "sketch index": digest_file(tmp_path / "sketch" / "index.csv"),
+        "sketch images.npy": digest_file(tmp_path / "sketch" / "images.npy"),
+        "sketch index.csv": digest_file(tmp_path / "sketch" / "index.csv"),
     }
     assert set(meta["inputs"]) == {*inputs, "backbone", "classes"}
-    assert meta["adapter_digest"] == digest_file(tmp_path / "out" / "adapter_model.safetensors")
+    assert meta["files"] == {
+        name: digest_file(tmp_path / "out" / name)
+        for name in ("adapter_config.json", "adapter_model.safetensors", "train.jsonl")
+    }
     assert not (tmp_path / "out.resume").exists()
 
 

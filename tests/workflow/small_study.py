@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import yaml
 
@@ -61,20 +64,28 @@ class Workflow:
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
         """Call snakemake as a user would; both streams come back as one text in .stdout."""
+        with tempfile.TemporaryFile("w+") as output:
+            with self.started(output, *arguments) as run:
+                status = run.wait()
+            output.seek(0)
+            found = subprocess.CompletedProcess(run.args, status, output.read())
+        assert not check or found.returncode == 0, found.stdout
+        return found
+
+    @contextmanager
+    def started(self, output: IO[str], *arguments: str) -> Iterator[subprocess.Popen]:
+        """The same in the background, as a process of a session of its own; both streams go to `output`."""
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as overlay:
             yaml.safe_dump(self.overlay, overlay)
             overlay.flush()
-            found = subprocess.run(
+            yield subprocess.Popen(
                 [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", overlay.name, *arguments],
                 cwd=self.folder,
                 env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SAP_DEVICE": "cpu"},
-                stdout=subprocess.PIPE,
+                stdout=output,
                 stderr=subprocess.STDOUT,
-                text=True,
-                check=False,
+                start_new_session=True,
             )
-        assert not check or found.returncode == 0, found.stdout
-        return found
 
     def planned(self, overlay: dict) -> dict[str, int]:
         """Rules that a dry run with another config would execute, with their job counts."""
@@ -94,9 +105,9 @@ def job_counts(text: str) -> dict[str, int]:
     return {rule: count for rule, count in counts.items() if rule != "all"}
 
 
-def edited(key: str, value: object) -> dict:
-    """The small study with one dotted key set."""
-    overlay = copy.deepcopy(MINI)
+def edited(key: str, value: object, study: dict = MINI) -> dict:
+    """The small study, or another one, with one dotted key set."""
+    overlay = copy.deepcopy(study)
     section = overlay
     *path, last = key.split(".")
     for name in path:

@@ -1,21 +1,35 @@
-"""Every bad input is one clear sentence with the path and the next step, a non-zero exit, and nothing half-written."""
+"""What goes wrong ends in equal results or one clear sentence, and nothing half-written; see docs/faults.md."""
 
+import os
+import re
+import shlex
 import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 
 import pytest
 import torch
 
-from sap.io import load_tensors, save_tensors
+from sap.io import load_tensors, read_jsonl, read_meta, save_tensors
+from sap.provenance import save_meta
+from tests.workflow.compare import differences
 from tests.workflow.small_study import Workflow, edited
 
 pytestmark = pytest.mark.slow
 
 
 def reset_fold(workflow: Workflow, target: str):
-    """Forget one fold's rows, so that it is computed again."""
-    (folder,) = workflow.glob(f"results/evaluate/*/{target}/seed-0")
+    """Forget one fold's rows, so that it is computed again; returns its shard's folder, relative to the study's."""
+    (folder,) = workflow.glob(f"results/evaluate/*/{target}/seed-0/shard-0")
     shutil.rmtree(folder)
-    return folder
+    return folder.relative_to(workflow.folder)
+
+
+def error_of(printed: str) -> str:
+    return next(line.strip() for line in printed.splitlines() if line.strip().startswith("error: "))
 
 
 def cut(path):
@@ -35,36 +49,97 @@ def with_other_layers(path):
 
 
 @pytest.mark.parametrize(
-    ("pattern", "damage", "sentence"),
-    [
-        ("results/clients/*/printed/seed-0/adapter_model.safetensors", cut, "cannot be read"),
-        ("results/clients/*/printed/seed-0/adapter_model.safetensors", with_nan, "NaN or Inf"),
-        ("results/clients/*/printed/seed-0/adapter_model.safetensors", with_other_layers, "resblocks.7"),
-        ("results/data/*/sketch/images.npy", cut, "images.npy"),
-        ("results/saliency/*/*/printed/seed-0/gradients.safetensors", cut, "cannot be read"),
-        ("results/classes/*/text_features.safetensors", cut, "cannot be read"),
-    ],
-    ids=[
-        "truncated adapter",
-        "NaN adapter",
-        "other layers",
-        "truncated store",
-        "truncated gradients",
-        "truncated text",
-    ],
+    ("damage", "sentence"), [(with_nan, "NaN or Inf"), (with_other_layers, "resblocks.7")], ids=["NaN", "other layers"]
 )
-def test_a_damaged_artifact_stops_with_its_path_and_the_next_step(copied, pattern, damage, sentence):
-    (path,) = copied.glob(pattern)
+def test_an_upload_that_cannot_be_merged_stops_with_its_path_and_the_next_step(copied, damage, sentence):
+    (path,) = copied.glob("results/clients/*/printed/seed-0/adapter_model.safetensors")
     damage(path)
+    save_meta(path.parent, read_meta(path.parent))  # the client itself uploaded it
     fold = reset_fold(copied, "sketch")
-    found = copied.run("--", f"{fold.relative_to(copied.folder)}/shard-0/rows.jsonl", check=False)
+    found = copied.run("--", f"{fold}/rows.jsonl", check=False)
     assert found.returncode != 0
-    message = next(line for line in found.stdout.splitlines() if line.strip().startswith("error: "))
-    assert sentence in message
-    assert path.name in message or str(path.parent.relative_to(copied.folder)) in message
+    assert sentence in error_of(found.stdout)
+    assert str(path.parent.relative_to(copied.folder)) in error_of(found.stdout)
     assert "Traceback" not in found.stdout
-    assert not list(fold.rglob("*.jsonl"))
+    assert not list((copied.folder / fold).rglob("*.jsonl"))
     assert not list(copied.folder.rglob("*.tmp-*"))
+
+
+def test_the_next_step_that_a_damaged_file_names_heals_the_study(finished, copied):
+    (path,) = copied.glob("results/clients/*/printed/seed-0/adapter_model.safetensors")
+    cut(path)
+    fold = reset_fold(copied, "sketch")
+    found = copied.run("--", f"{fold}/rows.jsonl", check=False)
+    named = re.search(
+        r"adapter_model\.safetensors is damaged .* Delete the folder (.*) and run", error_of(found.stdout)
+    )
+    shutil.rmtree(copied.folder / named[1])
+    copied.run()
+    assert differences(finished, copied) == []
+
+
+@pytest.mark.parametrize(("stop", "every"), [(signal.SIGKILL, 0.0), (signal.SIGTERM, 1000.0)])
+def test_rows_of_a_killed_evaluation_are_not_computed_again(finished, copied, stop, every):
+    fold = reset_fold(copied, "sketch")
+    printed = copied.run("--dry-run", "--printshellcmds", "--", f"{fold}/rows.jsonl").stdout
+    command = shlex.split(re.search(r"python (workflow/scripts/evaluate.*) &>", printed)[1])
+    (copied.folder / fold).mkdir()
+    side = copied.folder / f"{fold}.progress" / "rows.jsonl"
+    log = copied.folder / "killed.log"
+    with open(log, "w") as output:
+        job = subprocess.Popen(
+            [sys.executable, *command, "--save-every", str(every)], cwd=copied.folder, stdout=output, stderr=output
+        )
+        while job.poll() is None and not (side.exists() if every == 0 else re.search(r"row/s", log.read_text())):
+            time.sleep(0.01)
+        job.send_signal(stop)
+        assert job.wait() != 0
+    there = len(read_jsonl(side))
+    assert there > 0
+    copied.run("--", f"{fold}/rows.jsonl")
+    (rerun,) = copied.glob("logs/evaluate/*/sketch/seed-0/shard-0.log")
+    rows = len(read_jsonl(copied.folder / fold / "rows.jsonl"))
+    assert f"/{rows - there} [" in rerun.read_text()
+    assert not side.parent.exists()
+    assert differences(finished, copied) == []
+
+
+def test_a_second_run_in_the_folder_waits_for_nobody_and_says_so(copied):
+    fold = reset_fold(copied, "sketch")
+    with tempfile.TemporaryFile("w") as output, copied.started(output, "--", f"{fold}/rows.jsonl") as first:
+        while not list(copied.folder.glob(".snakemake/locks/*")) and first.poll() is None:
+            time.sleep(0.05)
+        second = copied.run("--", f"{fold}/predictions.safetensors", check=False)
+        assert first.wait() == 0
+    assert second.returncode != 0
+    assert "Directory cannot be locked" in second.stdout
+
+
+def test_two_runs_without_the_lock_end_with_equal_results(finished, copied):
+    for stage in ("evaluate", "audit", "saliency", "diagnose"):
+        shutil.rmtree(copied.folder / "results" / stage)
+    with tempfile.TemporaryFile("w") as output, copied.started(output, "--nolock") as first:
+        copied.run("--nolock", check=False)
+        first.wait()
+    copied.run()
+    assert differences(finished, copied) == []
+
+
+def test_a_clock_that_jumped_stops_with_both_files_named_and_touching_them_heals(finished, copied):
+    (client,) = copied.glob("results/clients/*/printed/seed-0")
+    shutil.rmtree(client)
+    tomorrow = time.time() + 86400
+    inputs = copied.glob("results/classes/*/*")
+    for path in inputs:
+        os.utime(path, (tomorrow, tomorrow))
+    target = str(client.relative_to(copied.folder) / "meta.json")
+    found = copied.run("--", target, check=False)
+    assert found.returncode != 0
+    assert re.search(r"Output .*/printed/.* older modification time .* input .*/meta\.json .*clock skew", found.stdout)
+    for path in inputs:
+        path.touch()
+    copied.run()
+    assert differences(finished, copied) == []
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """The real workflow on the small study: every rule runs, and the numbers that must always hold do."""
 
-import copy
-import json
 import shutil
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import yaml
 
 from sap.io import digest_file, load_tensors, read_csv, read_json, read_jsonl
 from sap.report.catalogue import FIGURES, TABLES
-from tests.workflow.small_study import MINI, ROOT, Workflow
+from tests.workflow.small_study import ROOT, Workflow
 
 pytestmark = pytest.mark.slow
 
@@ -148,18 +146,6 @@ def test_a_merged_file_gives_the_same_predictions_as_the_row_in_memory(copied):
         probabilities = judge.probabilities(tests["sketch"], update)
         labels = predictions["sketch/labels"]
         assert np.array_equal(probabilities[np.arange(len(labels)), labels], true_probability(predictions, row))
-
-
-def test_adding_one_point_computes_one_row_per_fold_and_keeps_the_rest(copied):
-    before, _, folder = rows_of(copied, "sketch")
-    overlay = copy.deepcopy(MINI)
-    overlay["points"].append({"views": ["sweep"], "merge": {"method": "ties", "density": 0.5}})
-    copied.configure(overlay)
-    found = copied.run()
-    assert "train_client" not in found.stdout
-    after = read_jsonl(folder / "rows.jsonl")
-    assert len(after) == len(before) + 1
-    assert [json.dumps(row) for row in after[: len(before)]] == [json.dumps(row) for row in before]
 
 
 def test_a_client_and_its_rows_are_the_same_bits_when_made_again_alone(copied):

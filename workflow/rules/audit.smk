@@ -10,8 +10,8 @@ rule audit:
         "results/benchmarks/audit/{cohort_id}/{target}/seed-{seed}.tsv"
     threads: 1
     resources:
-        mem_mb=16000,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        mem_mb=grows(16000),
+        runtime=grows(240),
     params:
         plan=lambda wildcards: manifest.store_plan(plan_of_audit(wildcards), "audit"),
         code=code("audit"),

@@ -1,7 +1,7 @@
 rule prepare_backbone:
     """The frozen CLIP in open_clip's own format: pretrained on the digits corpus, downloaded, or read from a file."""
     input:
-        STUDY.backbone_files,
+        files_of(STUDY.settings["backbone"]),
     output:
         weights=ensure("results/backbones/{backbone_id}/open_clip_model.safetensors", non_empty=True),
         config="results/backbones/{backbone_id}/open_clip_config.json",
@@ -13,8 +13,8 @@ rule prepare_backbone:
     threads: 1  # a tiny model gains nothing from two, and its sums then do not depend on the machine
     resources:
         gpu=GPU,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=grows(8000),
+        runtime=grows(240),
     params:
         settings=settings("prepare_backbone", "backbone_id"),
         code=code("prepare_backbone"),
@@ -40,8 +40,8 @@ rule embed_classes:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         settings=settings("embed_classes", "classes_id"),
         code=code("embed_classes"),

@@ -16,8 +16,8 @@ rule train_client:
     threads: 1  # many clients fill the cores better than many threads; see profiles/default
     resources:
         gpu=GPU,
-        mem_mb=8000,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        mem_mb=grows(8000),
+        runtime=grows(240),
     params:
         settings=settings("train_client", "train_id", "trainee"),
         code=code("train_client"),

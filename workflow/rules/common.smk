@@ -7,8 +7,12 @@ from sap.devices import visible_devices
 from sap.errors import SapError
 from sap.io import canonical
 from sap.plan import manifest
-from sap.plan.fingerprint import fingerprint
+from sap.plan.backbones import files_of
+from sap.plan.code import code_of, store_code
+from sap.plan.datasets import captions_of, listing_of
 from sap.plan.ids import ID_PATTERN
+from sap.plan.jobs import jobs_of
+from sap.plan.records import record, version_warnings
 from sap.plan.study import build_study
 from sap.report import catalogue
 
@@ -18,9 +22,18 @@ except SapError as error:
     # A user's mistake is one sentence, not a traceback through Snakemake.
     sys.exit(f"error in the config: {error}")
 manifest.update_index(STUDY)
+manifest.store_codes(STUDY)
+PACKAGES = manifest.counted_packages(STUDY)
 
 # One device where the machine has any: with no `gpu` limit in the profile Snakemake does not count it.
 GPU = 1 if visible_devices() else 0
+
+
+# Of a real run, not of a dry one: what it uses is written down, and a library that has changed since is named.
+onstart:
+    for sentence in version_warnings(jobs_of(STUDY, catalogue.files()), PACKAGES):
+        print(f"warning: {sentence}", file=sys.stderr)
+    record(STUDY, catalogue.files(), manifest.STORED)
 
 
 wildcard_constraints:
@@ -48,7 +61,13 @@ def settings(stage, *names):
 
 def code(stage):
     """Fingerprint of the stage's code: a changed comment re-runs nothing, a changed formula does."""
-    return fingerprint(stage)
+    store_code(PACKAGES, stage)
+    return code_of(PACKAGES, stage)
+
+
+def grows(amount):
+    """Resource function: `amount` times the attempt, so that a job which ran out of it gets more when it is retried."""
+    return lambda wildcards, attempt: amount * attempt
 
 
 def gradient_files(clients, seeds):

@@ -11,11 +11,12 @@ rule prepare_domain:
         "results/benchmarks/prepare_domain/{data_id}/{domain}.tsv"
     threads: 1 if STUDY.settings["data"]["source"] == "digits" else 4  # decoding files is the work here
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=grows(2000),
+        runtime=grows(240),
     params:
         settings=settings("prepare_domain", "data_id"),
         code=code("prepare_domain"),
+        listing=lambda wildcards: listing_of(STUDY.settings["data"], wildcards.domain),  # images come and go
         out=subpath(output.meta, parent=True),
     message:
         "decode {wildcards.domain}"

@@ -12,9 +12,11 @@ rule evaluate:
     threads: 1
     resources:
         gpu=GPU,
-        batch_size=STUDY.settings["evaluate"]["batch_size"],  # no param: it changes no number, so it re-runs nothing
-        mem_mb=16000,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        # No params: they change no number, so they re-run nothing.
+        batch_size=STUDY.settings["evaluate"]["batch_size"],
+        cache_activations=int(STUDY.settings["evaluate"]["cache_activations"]),
+        mem_mb=grows(16000),
+        runtime=grows(240),
     params:
         plan=lambda wildcards: manifest.store_plan(plan_of_shard(wildcards), "evaluate"),
         code=code("evaluate"),
@@ -23,4 +25,5 @@ rule evaluate:
         "evaluate on {wildcards.target}, seed {wildcards.seed}"
     shell:
         "python workflow/scripts/evaluate.py --plan {params.plan:q} --batch-size {resources.batch_size}"
+        " --cache-activations {resources.cache_activations}"
         " --code {params.code} --out {params.out:q} &> {log:q}"

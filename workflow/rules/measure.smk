@@ -17,8 +17,8 @@ rule measure:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=8000,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        mem_mb=grows(8000),
+        runtime=grows(240),
     params:
         settings=settings("measure", "measure_id"),
         share=settings("train_client", "train_id", "trainee"),

@@ -11,8 +11,8 @@ rule prune:
         "results/benchmarks/prune/{cohort_id}/{point_id}/{trainee}/seed-{seed}.tsv"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         settings=lambda wildcards: canonical(STUDY.point(wildcards.point_id).settings),
         code=code("prune"),
@@ -41,8 +41,8 @@ rule merge:
         "results/benchmarks/merge/{cohort_id}/{point_id}/{target}/seed-{seed}.tsv"
     threads: 1
     resources:
-        mem_mb=16000,
-        runtime=60,
+        mem_mb=grows(16000),
+        runtime=grows(60),
     params:
         plan=lambda wildcards: manifest.store_plan(plan_of_point(wildcards), "merge"),
         code=code("merge"),

@@ -1,6 +1,7 @@
 rule draw_anchors:
     """The server's public image-text pairs; the first n of one draw are the set of size n."""
     input:
+        captions_of(STUDY.settings["anchors"]),
         backbone=f"{STUDY.backbone_folder}/meta.json",
     output:
         anchors=ensure("results/anchors/{anchors_id}/anchors.safetensors", non_empty=True),
@@ -12,8 +13,8 @@ rule draw_anchors:
         "results/benchmarks/draw_anchors/{anchors_id}.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         settings=settings("draw_anchors", "anchors_id"),
         code=code("draw_anchors"),
@@ -44,8 +45,8 @@ rule score_client:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         settings=settings("score_client", "saliency_id"),
         code=code("score_client"),
@@ -79,8 +80,8 @@ rule diagnose:
         "results/benchmarks/diagnose/{diagnose_id}/seed-{seed}.tsv"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         code=code("diagnose"),
         size=lambda wildcards: json.loads(STUDY.settings_of("diagnose", wildcards.diagnose_id))["size"],

@@ -1,6 +1,8 @@
 """What each merge of one fold does with its clients: weights, cross terms, norm, survivors, equivariances, rank."""
 
 import argparse
+import shutil
+import time
 from pathlib import Path
 
 from sap.cli import run
@@ -9,6 +11,7 @@ from sap.cli import run
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plan", required=True, help="the fold's plan, results/plans/audit-*.json")
+    parser.add_argument("--save-every", type=float, default=20.0, help="seconds between two writes of the rows so far")
     parser.add_argument("--code", default="", help="fingerprint of the code, for Snakemake")
     parser.add_argument("--out", required=True, type=Path, help="folder for audit.jsonl")
     return parser.parse_args()
@@ -17,30 +20,45 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     # no device slot: the merges stay where the updates are, on the CPU
     from sap.evaluate.rows import row_keys
-    from sap.io import canonical, digest, read_json, read_jsonl, write_jsonl
+    from sap.io import canonical, digest, read_plan, sealed, sealed_rows, write_jsonl
 
-    plan = read_json(args.plan)
+    plan = read_plan(args.plan)
     path = args.out / "audit.jsonl"
+    # Beside the output: Snakemake puts that of a failed or killed job back to what it was before it.
+    side = Path(f"{args.out}.progress")
     # what the merge depends on, and what is measured of it
     found = row_keys(plan)
     keys = {point["id"]: digest(canonical([found[point["id"], plan["target"]], args.code])) for point in plan["points"]}
-    kept: dict[str, list] = {}
-    for row in read_jsonl(path) if path.exists() else ():
+    kept: dict[str, dict[str, dict]] = {}  # point -> layer -> row
+    for row in sealed_rows(path)[0] + sealed_rows(side / path.name)[0]:
         if keys.get(row["point"]) == row["key"]:
-            kept.setdefault(row["point"], []).append(row)
+            kept.setdefault(row["point"], {})[row["layer"]] = row
+    kept = {point: rows for point, rows in kept.items() if all(row["layers"] == len(rows) for row in rows.values())}
+
+    def write(folder: Path) -> None:
+        write_jsonl(folder / path.name, [row for point in sorted(kept) for row in kept[point].values()])
+
     missing = [point for point in plan["points"] if point["id"] not in kept]
     if missing:
-        from tqdm import tqdm
-
         from sap.audit import audit_point
-        from sap.evaluate.load import load_clients, load_composer
+        from sap.evaluate.composer import load_clients, load_composer
+        from sap.progress import bar
 
-        composer = load_composer(plan, load_clients(plan))
-        for point in tqdm(missing, desc="merges", unit="merge", mininterval=2):
-            names = {"point": point["id"], "target": plan["target"], "seed": plan["seed"]}
-            rows = audit_point(composer, point["settings"])
-            kept[point["id"]] = [names | row | {"key": keys[point["id"]]} for row in rows]
-    write_jsonl(path, [row for rows in kept.values() for row in rows])
+        composer, saved = load_composer(plan, load_clients(plan)), time.monotonic()
+        try:
+            for point in bar(missing, desc="merges", unit="merge", mininterval=2):
+                names = {"point": point["id"], "target": plan["target"], "seed": plan["seed"], "key": keys[point["id"]]}
+                rows = list(audit_point(composer, point["settings"]))
+                names["layers"] = len(rows)
+                kept[point["id"]] = {row["layer"]: sealed(names | row) for row in rows}
+                if time.monotonic() - saved > args.save_every:
+                    write(side)
+                    saved = time.monotonic()
+        finally:
+            if kept:
+                write(side)
+    write(args.out)
+    shutil.rmtree(side, ignore_errors=True)
 
 
 if __name__ == "__main__":

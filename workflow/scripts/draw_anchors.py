@@ -24,7 +24,7 @@ def main(args: argparse.Namespace) -> None:
     from sap.data.anchors import draw_anchors
     from sap.data.images import Geometry
     from sap.data.options import AnchorOptions, DigitsOptions
-    from sap.io import digest_file, save_tensors, write_csv
+    from sap.io import save_tensors, write_csv
     from sap.provenance import Clock, save_meta
 
     clock = Clock()
@@ -34,12 +34,11 @@ def main(args: argparse.Namespace) -> None:
     anchors = draw_anchors(options, settings["draw"], Geometry(**settings["input"]), digits)
     read_config(args.backbone / CONFIG_FILE)  # one sentence for a broken backbone; its weights are not needed
     tokens = load_tokenizer(args.backbone)(anchors.captions).numpy()
-    path = args.out / "anchors.safetensors"
-    save_tensors(path, {"images": anchors.images, "tokens": tokens})
+    save_tensors(args.out / "anchors.safetensors", {"images": anchors.images, "tokens": tokens})
     rows = [{"file": f, "caption": c} for f, c in zip(anchors.files, anchors.captions, strict=True)]
     write_csv(args.out / "anchors.csv", rows, ["file", "caption"])
     read = {"backbone": args.backbone / CONFIG_FILE}
-    save_meta(args.out, clock.meta("draw_anchors", settings, read, args.code, anchors_digest=digest_file(path)))
+    save_meta(args.out, clock.meta("draw_anchors", settings, read, args.code))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from sap.cli import run
@@ -12,7 +13,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plan", required=True, help="the shard's plan, results/plans/evaluate-*.json")
     parser.add_argument("--batch-size", type=int, default=256, help="images per forward pass")
-    parser.add_argument("--save-every", type=float, default=60.0, help="seconds between two writes of the rows so far")
+    parser.add_argument(
+        "--cache-activations", type=int, choices=(0, 1), default=1, help="1 computes what lies below the LoRA once"
+    )
+    parser.add_argument("--save-every", type=float, default=20.0, help="seconds between two writes of the rows so far")
     parser.add_argument("--code", default="", help="fingerprint of the code, for Snakemake")
     parser.add_argument("--out", required=True, type=Path, help="folder for rows.jsonl and predictions.safetensors")
     return parser.parse_args()
@@ -20,30 +24,44 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from sap.evaluate.rows import RowStore, row_keys
-    from sap.io import read_json
+    from sap.io import read_plan
 
-    plan = read_json(args.plan)
-    store = RowStore(args.out)
-    wanted = {name: key for name, key in row_keys(plan).items() if not store.has(*name, key)}
-    if not wanted:
+    plan = read_plan(args.plan)
+    keys, store = row_keys(plan), RowStore(args.out)
+    # Beside the outputs: Snakemake puts those of a failed or killed job back to what they were before it.
+    side = RowStore(f"{args.out}.progress")
+    store.adopt(side, keys)
+    wanted = {name: key for name, key in keys.items() if not store.has(*name, key)}
+    if wanted:
+        saved = time.monotonic()
+        try:
+            for found in judged(args, plan, wanted):
+                side.add(*found)
+                if time.monotonic() - saved > args.save_every:
+                    side.save()
+                    saved = time.monotonic()
+        finally:
+            if side.rows:
+                side.save()
+        store.adopt(side, keys)
+    if store.changed:
+        store.save()
+    else:
         store.touch()
         print("every row is there")
-        return
-    device, _slot = claim_device()
-    from tqdm import tqdm
+    side.remove()
 
+
+def judged(args: argparse.Namespace, plan: dict, wanted: dict) -> Iterator[tuple]:
+    """(row, probabilities, labels) of every wanted row."""
+    device, _slot = claim_device()
     from sap.evaluate.load import load_fold
     from sap.evaluate.runner import judge_points
+    from sap.progress import bar
 
-    judge, tests, merge, trained = load_fold(plan, device, args.batch_size)
-    saved = time.monotonic()
-    found = judge_points(plan, wanted, judge, tests, merge, trained)
-    for row, probabilities, labels in tqdm(found, total=len(wanted), desc="rows", unit="row", mininterval=2):
-        store.add(row, probabilities, labels)
-        if time.monotonic() - saved > args.save_every:
-            store.save()
-            saved = time.monotonic()
-    store.save()
+    judge, tests, merge, trained = load_fold(plan, device, args.batch_size, bool(args.cache_activations))
+    rows = judge_points(plan, wanted, judge, tests, merge, trained)
+    yield from bar(rows, total=len(wanted), desc="rows", unit="row", mininterval=2)
 
 
 if __name__ == "__main__":

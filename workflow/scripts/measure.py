@@ -28,11 +28,11 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     device, _slot = claim_device()
     from sap.clip.backbone import WEIGHTS_FILE, load_backbone
-    from sap.io import digest_file, save_tensors, seed_of
+    from sap.io import save_tensors, seed_of
     from sap.measure.inputs import anchor_inputs, client_inputs
     from sap.measure.statistics import client_statistics
     from sap.provenance import Clock, save_meta
-    from sap.update import load_adapter
+    from sap.update import check_update, load_adapter
 
     clock = Clock()
     kind, source, images = (args.settings[name] for name in ("kind", "source", "images"))
@@ -42,15 +42,16 @@ def main(args: argparse.Namespace) -> None:
     else:
         measured = anchor_inputs(backbone, args.inputs[0], images)
     update = load_adapter(args.adapter).to(device)
+    shapes = {name: tuple(weight.shape) for name, weight in backbone.model.named_parameters()}
+    check_update(update, shapes, str(args.adapter))
     drawn = seed_of("measure", args.client, args.seed)
     statistics = client_statistics(backbone, update, *measured, kinds=(kind,), seed=drawn, where=str(args.adapter))
-    path = args.out / "statistics.safetensors"
-    save_tensors(path, statistics, {"kind": kind, "source": source})
+    save_tensors(args.out / "statistics.safetensors", statistics, {"kind": kind, "source": source})
     inputs = {
         "adapter": args.adapter / "adapter_model.safetensors",
         "backbone": args.backbone / WEIGHTS_FILE,
     }
-    facts = {"client": args.client, "seed": args.seed, "statistics_digest": digest_file(path)}
+    facts = {"client": args.client, "seed": args.seed}
     save_meta(args.out, clock.meta("measure", args.settings, inputs, args.code, device, **facts))
 
 

@@ -51,11 +51,11 @@ def main(args: argparse.Namespace) -> None:
 
 def merge_plan(args: argparse.Namespace) -> None:
     clock = Clock()
-    from sap.evaluate.load import load_clients, load_composer
-    from sap.io import canonical, read_json
+    from sap.evaluate.composer import load_clients, load_composer
+    from sap.io import canonical, read_plan
     from sap.update import save_update
 
-    plan = read_json(args.plan)
+    plan = read_plan(args.plan)
     point = plan["points"][0]
     update = load_composer(plan, load_clients(plan)).merge(point["settings"])
     card = {"point": point["id"], "target": plan["target"], "seed": plan["seed"], "clients": list(plan["clients"])}

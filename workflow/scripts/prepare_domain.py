@@ -24,15 +24,12 @@ def main(args: argparse.Namespace) -> None:
     from sap.data.images import Geometry
     from sap.data.options import DataOptions
     from sap.data.prepare import prepare_domain
-    from sap.io import digest_file
     from sap.provenance import Clock, save_meta
 
     clock = Clock()
     options = parse(DataOptions, args.settings["data"], where="data")
     geometry = Geometry(**args.settings["input"])
     facts = prepare_domain(args.domain, options, geometry, args.settings["classes"], args.out, args.threads)
-    facts["images_digest"] = digest_file(args.out / "images.npy")
-    facts["index_digest"] = digest_file(args.out / "index.csv")
     save_meta(args.out, clock.meta("prepare_domain", args.settings, {}, args.code, domain=args.domain, **facts))
 
 

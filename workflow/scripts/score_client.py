@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     device, _slot = claim_device()
     from sap.clip.backbone import load_backbone
-    from sap.io import digest_file, load_tensors, save_tensors
+    from sap.io import load_tensors, save_tensors
     from sap.provenance import Clock, save_meta
     from sap.saliency.gradients import alignment_gradients
     from sap.update import check_update, load_adapter
@@ -40,14 +40,13 @@ def main(args: argparse.Namespace) -> None:
     gradients, losses = alignment_gradients(
         backbone, update.to(device), pixels, anchors["tokens"], alignment, reduction, sizes, where=str(args.adapter)
     )
-    path = args.out / "gradients.safetensors"
-    save_tensors(path, gradients, {"alignment": alignment, "reduction": reduction})
+    save_tensors(args.out / "gradients.safetensors", gradients, {"alignment": alignment, "reduction": reduction})
     inputs = {
         "adapter": args.adapter / "adapter_model.safetensors",
         "anchors": args.anchors / "anchors.safetensors",
         "backbone": args.backbone / "open_clip_model.safetensors",
     }
-    facts = {"client": args.client, "seed": args.seed, "loss": losses, "gradients_digest": digest_file(path)}
+    facts = {"client": args.client, "seed": args.seed, "loss": losses}
     save_meta(args.out, clock.meta("score_client", args.settings, inputs, args.code, device, **facts))
 
 

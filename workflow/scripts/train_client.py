@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> None:
     from sap.clip.backbone import WEIGHTS_FILE, load_backbone
     from sap.clip.lora import save_adapter
     from sap.config import parse
-    from sap.io import canonical, digest, digest_file, load_tensors, read_json, write_jsonl
+    from sap.io import canonical, digest, digest_file, load_tensors, read_meta, write_jsonl
     from sap.provenance import Clock, save_meta
     from sap.train.client import train_client
     from sap.train.examples import open_examples
@@ -41,8 +41,8 @@ def main(args: argparse.Namespace) -> None:
     held = open_examples(args.domains, args.settings, args.trainee)
     inputs = {"backbone": args.backbone / WEIGHTS_FILE, "classes": args.classes / "text_features.safetensors"}
     # The stores' own digests: reading 26 GB of DomainNet again for each training would take longer than a small one.
-    stores = {folder.name: read_json(folder / "meta.json") for folder in args.domains}
-    digests = {f"{name} {key}": store[f"{key}_digest"] for name, store in stores.items() for key in ("images", "index")}
+    stores = {folder.name: read_meta(folder)["files"] for folder in args.domains}
+    digests = {f"{name} {file}": files[file] for name, files in stores.items() for file in ("images.npy", "index.csv")}
     identity = [args.settings, args.code, args.trainee, args.seed, device, digests, *map(digest_file, inputs.values())]
     resume = ResumeFile(f"{args.out}.resume", digest(canonical(identity), 64))
     backbone = load_backbone(args.backbone, device)
@@ -53,7 +53,6 @@ def main(args: argparse.Namespace) -> None:
     upload_bytes = save_adapter(trained.adapted, args.out)
     facts = {"trainee": args.trainee, "seed": args.seed, "sample_count": len(held.train), "upload_bytes": upload_bytes}
     facts |= trained.summary() | {"private": held.private_facts()}
-    facts["adapter_digest"] = digest_file(args.out / "adapter_model.safetensors")
     meta = clock.meta("train_client", args.settings, inputs, args.code, device, **facts)
     meta["inputs"] |= digests
     save_meta(args.out, meta)

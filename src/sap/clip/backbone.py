@@ -11,7 +11,7 @@ from torch import nn
 
 from sap.clip.checkpoint import CONFIG_FILE, WEIGHTS_FILE, build_model, load_weights, read_config
 from sap.errors import SapError
-from sap.io import load_tensors
+from sap.io import load_tensors, verified
 
 
 @dataclass
@@ -79,7 +79,7 @@ def load_backbone(folder: str | Path, device: str = "cpu") -> Backbone:
     input that is not square.
     """
     folder = Path(folder)
-    model_cfg, preprocess = read_config(folder / CONFIG_FILE)
+    model_cfg, preprocess = read_config(verified(folder / CONFIG_FILE))
     with torch.random.fork_rng(devices=[]):
         model = build_model(model_cfg, folder / CONFIG_FILE)
     load_weights(model, load_tensors(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)
@@ -98,6 +98,7 @@ def load_backbone(folder: str | Path, device: str = "cpu") -> Backbone:
 
 def load_tokenizer(folder: str | Path) -> open_clip.SimpleTokenizer:
     """The tokenizer of a backbone's folder, without its weights: texts to tokens (N,L) int64 on the CPU."""
+    verified(Path(folder) / CONFIG_FILE)
     return open_clip.get_tokenizer(f"local-dir:{folder}")
 
 

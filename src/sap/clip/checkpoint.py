@@ -42,7 +42,10 @@ def build_model(model_cfg: Mapping[str, Any], where: str | Path) -> nn.Module:
                 "supported. Choose one such as ViT-B-32."
             )
         if "timm_model_name" in given["vision_cfg"]:
-            given["vision_cfg"]["timm_model_pretrained"] = False
+            raise SapError(
+                f"{where}: its image side is timm's {given['vision_cfg']['timm_model_name']}, which LoRA here cannot "
+                "adapt. Choose one of open_clip's own ViTs such as ViT-B-32."
+            )
         if not custom_text:
             return CLIP(**given).eval()
         return (CoCa if "multimodal_cfg" in given else CustomTextCLIP)(**given).eval()

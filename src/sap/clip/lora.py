@@ -19,7 +19,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import MultiheadAttention
 from torch import nn
-from torch.func import functional_call
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from sap.clip.options import LoraOptions
 from sap.errors import SapError
@@ -32,18 +32,30 @@ MODULES = {"attention": "attn", "mlp_in": r"mlp\.c_fc", "mlp_out": r"mlp\.c_proj
 
 
 class ExactAttention(MultiheadAttention):
-    """PEFT's LoRA for nn.MultiheadAttention: the same function, differentiated exactly, W0 untouched."""
+    """PEFT's LoRA for nn.MultiheadAttention: the same function, differentiated exactly, W0 untouched.
 
-    def forward(self, query: torch.Tensor, *args, **kwargs):
+    The update is computed beside W0, not added to it, so that no step makes a gradient of the size of W0.
+    """
+
+    def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **kwargs):
+        """Self-attention (N,T,W) as open_clip's visual blocks call it: one input, no mask, no weights returned."""
         if self.disable_adapters:
-            return self.base_layer(query, *args, **kwargs)
+            return self.base_layer(query, key, value, **kwargs)
         attention = self.get_base_layer()
-        in_weight, out_weight = attention.in_proj_weight, attention.out_proj.get_base_layer().weight
-        for name in self.active_adapters:
-            in_weight = in_weight + self.get_delta_weight(name)
-            out_weight = out_weight + OUT_PROJ_TIMES * attention.out_proj.get_delta_weight(name)
-        weights = {"in_proj_weight": in_weight, "out_proj.base_layer.weight": out_weight}
-        return functional_call(attention, weights, (query, *args), kwargs)
+        asked = kwargs.get("need_weights", True) or kwargs.get("attn_mask") is not None
+        if asked or key is not query or value is not query or not attention.batch_first:
+            raise NotImplementedError("LoRA here adapts self-attention without a mask, batch first, weights not needed")
+        projected = linear(query, attention.in_proj_weight, attention.in_proj_bias) + _update(self, query)
+        heads = projected.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3,N,heads,T,W/heads)
+        mixed = scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+        out = attention.out_proj
+        base = out.get_base_layer()
+        return linear(mixed, base.weight, base.bias) + OUT_PROJ_TIMES * _update(out, mixed), None
+
+
+def _update(layer: LoraLayer, inputs: torch.Tensor) -> torch.Tensor:
+    """What the layer's active adapters add to its output: scale · B(A(inputs))."""
+    return sum(layer.lora_B[name](layer.lora_A[name](inputs)) * layer.scaling[name] for name in layer.active_adapters)
 
 
 def add_adapter(model: nn.Module, options: LoraOptions, seed: int, trainee: str) -> PeftModel:
@@ -54,16 +66,17 @@ def add_adapter(model: nn.Module, options: LoraOptions, seed: int, trainee: str)
     would ever reach A. The random factor comes from (seed, layer), and with `start="independent"` also from `trainee`.
 
     Dropout acts on the MLP layers only: the attention's update is part of its weight, where there is no input to drop.
-    Raises SapError for a tower without transformer blocks, a rank above the tower's width, or dropout without an MLP
-    layer.
+    Raises SapError for a tower without transformer blocks, a rank above the tower's width, a first block that it does
+    not have, or dropout without an MLP layer.
     """
     _check(model, options)
     wanted = "|".join(MODULES[name] for name in options.targets)
+    blocks = "|".join(map(str, range(options.first_block, len(model.visual.transformer.resblocks))))
     config = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
-        target_modules=rf"visual\.transformer\.resblocks\.\d+\.({wanted})",
+        target_modules=rf"visual\.transformer\.resblocks\.({blocks})\.({wanted})",
     )
     config._register_custom_module({nn.MultiheadAttention: ExactAttention})
     with torch.random.fork_rng(devices=[]):
@@ -93,6 +106,11 @@ def _check(model: nn.Module, options: LoraOptions) -> None:
     if options.rank > width:
         raise SapError(
             f"train.lora.rank must be at most the tower's width {width}, was {options.rank}. Choose a smaller rank."
+        )
+    if options.first_block >= len(blocks):
+        raise SapError(
+            f"train.lora.first_block must be below the tower's {len(blocks)} blocks, was {options.first_block}. "
+            "Choose a smaller one."
         )
     if options.dropout and options.targets == ("attention",):
         raise SapError("train.lora.dropout acts on MLP layers only, and train.lora.targets has none. Set it to 0.")
@@ -125,7 +143,7 @@ def save_adapter(adapted: PeftModel, folder: str | Path) -> int:
     folder = Path(folder)
     weights, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
     # Everything happens inside `atomic`, so that a full disk at any moment is the same one sentence.
-    with atomic(weights) as temporary, tempfile.TemporaryDirectory(dir=folder, prefix=".adapter-") as scratch:
+    with atomic(weights) as temporary, tempfile.TemporaryDirectory(dir=folder, prefix=f"{temporary.name}.") as scratch:
         adapted.save_pretrained(scratch)
         settings = json.loads((Path(scratch) / config.name).read_text())
         os.replace(Path(scratch) / weights.name, temporary)

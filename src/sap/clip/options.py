@@ -74,3 +74,6 @@ class LoraOptions:
         "the random factor at the start: `shared` by all clients of a seed, or `independent`",
         choices=("shared", "independent"),
     )
+    first_block: int = option(
+        0, "first adapted block of the visual tower; what lies below it is then computed once, not at each point", low=0
+    )

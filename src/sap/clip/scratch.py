@@ -9,12 +9,12 @@ import open_clip
 import torch
 from torch import nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from sap.clip.checkpoint import build_model
 from sap.clip.options import ScratchOptions
 from sap.errors import SapError
 from sap.io import seed_of
+from sap.progress import bar
 
 CONTEXT_LENGTH = 16  # the longest caption of the corpus has 11 tokens
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -94,7 +94,7 @@ def pretrain(
     generator = torch.Generator().manual_seed(seed_of("scratch-order", options.seed))
     order = torch.empty(0, dtype=torch.int64)
     log, total = [], 0.0
-    progress = tqdm(range(1, options.steps + 1), desc="pretrain", unit="step", disable=None)
+    progress = bar(range(1, options.steps + 1), desc="pretrain", unit="step", disable=None)
     for step in progress:
         if len(order) < options.batch_size:
             order = torch.cat([order, torch.randperm(len(images), generator=generator)])

@@ -13,7 +13,6 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
-from sklearn.datasets import load_digits, load_sample_images
 
 from sap.data.options import DigitsOptions
 from sap.data.rendering import GLYPH, GRID, Backdrop, Look, draw
@@ -132,6 +131,8 @@ def _caption(domain: str, label: int, rng: np.random.Generator) -> str:
 
 
 def _images(pool: str, domain: str, sources: Sequence[str], size: int, rng: np.random.Generator) -> np.ndarray:
+    from sklearn.datasets import load_sample_images  # here: other studies' jobs need none of scikit-learn's imports
+
     shapes = np.stack([_shape(source) for source in sources])
     photos = np.stack(load_sample_images().images)
     left, right = (round(share * photos.shape[2]) for share in PHOTO_COLUMNS[pool])
@@ -150,6 +151,8 @@ def _shape(source: str) -> np.ndarray:
 @cache
 def _handwriting() -> tuple[np.ndarray, np.ndarray]:
     """scikit-learn's 1,797 handwritten digits, 8 × 8 brought to GRID: shapes (1797, G, G) float32, labels (1797,)."""
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     # separable cubic interpolation, written as one matrix so that digits are enlarged independently
     enlarge = ndimage.zoom(np.eye(8), (GLYPH / 8, 1), order=3, mode="nearest", grid_mode=True)

@@ -15,6 +15,7 @@ from sap.data.options import DataOptions
 from sap.data.split import check_shares, n_splits, split_rows
 from sap.data.store import SPLITS, write_images, write_index
 from sap.errors import SapError
+from sap.progress import bar
 
 
 def prepare_domain(
@@ -27,12 +28,12 @@ def prepare_domain(
     """
     check_shares(options.split)  # before minutes of decoding
     if options.source == "digits":
-        files, labels, sources, skipped = _digits(domain, options, geometry, classes, Path(folder))
+        files, labels, checksums, sources, skipped = _digits(domain, options, geometry, classes, Path(folder))
     else:
-        files, labels, skipped = _folder(domain, options, geometry, classes, Path(folder), threads)
+        files, labels, checksums, skipped = _folder(domain, options, geometry, classes, Path(folder), threads)
         sources = files
     splits = split_rows(labels, sources, options.split, domain, classes)
-    write_index(folder, files, labels, splits, classes, skipped)
+    write_index(folder, files, labels, splits, checksums, classes, skipped)
     counts = {
         split: {name: int(np.sum((labels == label) & (splits == split))) for label, name in enumerate(classes)}
         for split in SPLITS
@@ -48,10 +49,11 @@ def _digits(domain, options, geometry, classes, folder):
     images, labels, sources = make_domain(domain, options.digits)
     if options.digits.size != geometry.size:
         images = [fit(Image.fromarray(image), geometry) for image in images]
-    write_images(folder / "images.npy", images, geometry.size)
+    checksums = write_images(folder / "images.npy", images, geometry.size)
     turns = np.arange(len(labels)) % options.digits.per_class
     named = zip(labels, sources, turns, strict=True)
-    return [f"{CLASSES[label]}/{source}-{turn}" for label, source, turn in named], labels, sources, {}
+    files = [f"{CLASSES[label]}/{source}-{turn}" for label, source, turn in named]
+    return files, labels, checksums, sources, {}
 
 
 def _folder(domain, options, geometry, classes, folder, threads):
@@ -63,7 +65,7 @@ def _folder(domain, options, geometry, classes, folder, threads):
 
     def good() -> Iterator[np.ndarray]:
         decoded = decode(options.root, listed, geometry, threads)
-        for position, image in tqdm(decoded, desc=domain, total=len(listed), unit="image", disable=None):
+        for position, image in bar(decoded, desc=domain, total=len(listed), unit="image", disable=None):
             if isinstance(image, np.ndarray):
                 kept.append(position)
                 yield image
@@ -72,8 +74,8 @@ def _folder(domain, options, geometry, classes, folder, threads):
                 _report(listed[position], str(image), options)
         _check_classes(labels[kept], classes, domain, options)
 
-    write_images(folder / "images.npy", good(), geometry.size)
-    return [listed[position] for position in kept], labels[kept], skipped
+    checksums = write_images(folder / "images.npy", good(), geometry.size)
+    return [listed[position] for position in kept], labels[kept], checksums, skipped
 
 
 def _report(file: str, reason: str, options: DataOptions) -> None:

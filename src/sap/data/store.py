@@ -1,22 +1,49 @@
 """The store of one domain: decoded images that later jobs map into memory, and an index of what they are."""
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import NamedTuple
 
 import numpy as np
 
-from sap.io import atomic, read_csv, unreadable, write_csv
+from sap.io import atomic, damaged, read_csv, unreadable, verified, write_csv
 
 SPLITS = ("train", "val", "test")
-COLUMNS = ["file", "class", "label", "split"]
+COLUMNS = ["file", "class", "label", "split", "crc32"]
+
+
+class Images:
+    """The images of a store, (N, size, size, 3) uint8, mapped and read-only; an index (B,) int64 reads B of them.
+
+    A store may be far larger than what one job reads: each image is compared with its checksum when it is first read.
+    """
+
+    def __init__(self, path: Path, mapped: np.ndarray, checksums: np.ndarray) -> None:
+        self.shape = mapped.shape
+        self._path, self._mapped, self._checksums = path, mapped, checksums
+        self._checked = np.zeros(len(mapped), bool)
+
+    def __len__(self) -> int:
+        return len(self._mapped)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """The images at these positions (B,), a copy (B, size, size, 3); SapError where one is damaged."""
+        batch = np.ascontiguousarray(self._mapped[rows])
+        for position in np.flatnonzero(~self._checked[rows]):
+            row = rows[position]
+            if zlib.crc32(batch[position]) != self._checksums[row]:
+                raise damaged(self._path, f"image {row} has not the checksum that index.csv says")
+            self._checked[row] = True
+        return batch
 
 
 class Domain(NamedTuple):
-    """One domain: images (N, size, size, 3) uint8 (mapped, read-only), labels (N,) int64, splits (N,) of str, files."""
+    """One domain: images (N, size, size, 3) uint8, labels (N,) int64, splits (N,) of str, files."""
 
     name: str
-    images: np.ndarray
+    images: Images
     labels: np.ndarray
     splits: np.ndarray
     files: tuple[str, ...]
@@ -28,23 +55,24 @@ class Domain(NamedTuple):
         return np.flatnonzero(self.splits == split)
 
 
-def write_images(path: str | Path, images: Iterable[np.ndarray], size: int) -> int:
-    """Append images (size, size, 3) uint8 one by one to a .npy file, atomically; returns how many there were.
+def write_images(path: str | Path, images: Iterable[np.ndarray], size: int) -> list[int]:
+    """Append images (size, size, 3) uint8 one by one to a .npy file, atomically; returns the CRC-32 of each.
 
     The number need not be known before: numpy pads the header so that it can be written again at the end. Plain
     appending rather than a writable memory map, because a full disk is then an error and not the signal SIGBUS.
     """
     with atomic(path) as temporary, open(temporary, "wb") as handle:
         _write_header(handle, 0, size)
-        start, count = handle.tell(), 0
+        start, checksums = handle.tell(), []
         for image in images:
-            handle.write(np.ascontiguousarray(image, np.uint8).data)
-            count += 1
+            pixels = np.ascontiguousarray(image, np.uint8).data
+            handle.write(pixels)
+            checksums.append(zlib.crc32(pixels))
         handle.seek(0)
-        _write_header(handle, count, size)
+        _write_header(handle, len(checksums), size)
         if handle.tell() != start:
             raise RuntimeError(f"{path}: numpy's header changed its length from {start} to {handle.tell()}")
-    return count
+    return checksums
 
 
 def write_index(
@@ -52,19 +80,19 @@ def write_index(
     files: Sequence[str],
     labels: np.ndarray,
     splits: np.ndarray,
+    checksums: Sequence[int],
     classes: Sequence[str],
     skipped: Mapping[str, str],
 ) -> None:
     """Write index.csv (rows in the order of images.npy) and skipped.csv (file, reason)."""
-    rows = zip(files, labels, splits, strict=True)
-    index = [{"file": f, "class": classes[label], "label": label, "split": split} for f, label, split in rows]
-    write_csv(Path(folder) / "index.csv", index, COLUMNS)
+    rows = zip(files, (classes[label] for label in labels), labels, splits, checksums, strict=True)
+    write_csv(Path(folder) / "index.csv", (dict(zip(COLUMNS, row, strict=True)) for row in rows), COLUMNS)
     reasons = [{"file": file, "reason": reason} for file, reason in skipped.items()]
     write_csv(Path(folder) / "skipped.csv", reasons, ["file", "reason"])
 
 
 def open_store(folder: str | Path) -> Domain:
-    """Open a prepared domain; its images are mapped, not read.
+    """Open a prepared domain; its images are mapped and not read yet.
 
     Raises SapError with the path and the next step for a missing, truncated or inconsistent file.
     """
@@ -72,22 +100,23 @@ def open_store(folder: str | Path) -> Domain:
     path, index_path = folder / "images.npy", folder / "index.csv"
     try:
         images = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, SyntaxError, OverflowError, TokenError) as error:  # numpy parses Python
         raise unreadable(path, error) from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise unreadable(path, ValueError("expected uint8 images of shape (N, H, W, 3)"))
-    index = read_csv(index_path)
+    index = read_csv(verified(index_path))
     try:
         labels = np.array([int(row["label"]) for row in index], np.int64)
         splits = np.array([row["split"] for row in index])
         files = tuple(row["file"] for row in index)
+        checksums = np.array([int(row["crc32"]) for row in index], np.int64)
     except (KeyError, TypeError, ValueError) as error:
         raise unreadable(index_path, ValueError(f"expected the columns {','.join(COLUMNS)}")) from error
     if len(index) != len(images):
         raise unreadable(index_path, ValueError(f"{len(index)} rows for {len(images)} images in {path.name}"))
     if not set(splits.tolist()) <= set(SPLITS) or labels.min() < 0:
         raise unreadable(index_path, ValueError("a split other than train, val, test, or a negative label"))
-    return Domain(folder.name, images, labels, splits, files)
+    return Domain(folder.name, Images(path, images, checksums), labels, splits, files)
 
 
 def _write_header(handle, count: int, size: int) -> None:

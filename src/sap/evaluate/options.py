@@ -14,6 +14,17 @@ class EvaluateOptions:
         "pooled-source LoRA, in-domain oracle",
         choices=("zero_shot", "client", "ensemble", "ensemble_logits", "pooled", "oracle"),
     )
-    precision: str = option("float32", "arithmetic of the forward passes", choices=("float32", "bfloat16"))
-    batch_size: int = option(256, "images per forward pass; never changes an id", low=1)
+    precision: str = option(
+        "auto",
+        "arithmetic of the forward passes; `auto` is bf16 autocast on GPUs that have it, else float32",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    batch_size: int = option(
+        256, "images per forward pass, halved where the memory does not suffice; never changes an id", low=1
+    )
+    cache_activations: bool = option(
+        True,
+        "keep what enters the first adapted block of the visual tower and compute it once per image set, not once per "
+        "point; exact, so it never changes an id",
+    )
     shards: int = option(1, "processes that share the points of one target and seed", low=1)

@@ -3,7 +3,9 @@
 No torch here: a shard with nothing missing ends before torch is imported.
 """
 
+import hashlib
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,24 +13,41 @@ from typing import Any
 import numpy as np
 
 from sap.errors import SapError
-from sap.io import canonical, digest, digest_file, load_tensors, read_json, read_jsonl, save_tensors, write_jsonl
+from sap.io import (
+    canonical,
+    damaged,
+    digest,
+    load_tensors,
+    read_meta,
+    save_tensors,
+    sealed,
+    sealed_rows,
+    write_jsonl,
+)
 
 FIELDS = {"predicted": np.int16, "probability": np.float32, "true_probability": np.float32}
+UPLOAD = ("adapter_config.json", "adapter_model.safetensors")
+
+Name = tuple[str, str]  # (point id, domain)
 
 
 class RowStore:
-    """rows.jsonl and predictions.safetensors of one shard.
+    """rows.jsonl and predictions.safetensors of one shard, or of what a running or killed job has of it so far.
 
     predictions.safetensors holds per domain "{domain}/labels" (n,) int16, "{domain}/predicted" (P, n) int16,
-    "{domain}/probability" and "{domain}/true_probability" (P, n) float32, and "{domain}/keys" (P, 8) uint8, the
-    rows' keys: a row's "index" selects one of the P, and its key proves that both files are of one writing.
+    "{domain}/probability" and "{domain}/true_probability" (P, n) float32: a row's "index" selects one of the P, and its
+    "predictions" is their digest. Both files are sorted by point and domain, whatever the order of work was.
+
+    Damaged rows, and rows whose predictions are not the ones that they were written with, are left out. `changed`: the
+    files do not hold exactly these rows.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.rows: dict[tuple[str, str], dict[str, Any]] = {}
-        self._arrays: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+        self.rows: dict[Name, dict[str, Any]] = {}
+        self._arrays: dict[Name, dict[str, np.ndarray]] = {}
         self._labels: dict[str, np.ndarray] = {}
+        self.changed = True
         if self.rows_path.exists() and self.predictions_path.exists():
             self._load()
 
@@ -41,19 +60,36 @@ class RowStore:
         return self.folder / "predictions.safetensors"
 
     def _load(self) -> None:
-        """Keep what both files agree on; anything else (a kill between two writes) is computed again."""
         try:
-            rows, stored = read_jsonl(self.rows_path), load_tensors(self.predictions_path, framework="np")
+            stored = load_tensors(self.predictions_path, framework="np")
         except SapError as error:
-            print(f"recomputing every row: {error}", flush=True)
+            print(f"computing every row again: {error}", flush=True)
             return
+        rows, lost = sealed_rows(self.rows_path)
         for row in rows:
-            name, domain, index = (row["point"], row["domain"]), row["domain"], row["index"]
-            keys = stored.get(f"{domain}/keys", np.empty((0, 8)))
-            if index < len(keys) and keys[index].tobytes().hex() == row["key"]:
-                self.rows[name] = row
-                self._arrays[name] = {field: stored[f"{domain}/{field}"][index] for field in FIELDS}
-                self._labels[domain] = stored[f"{domain}/labels"]
+            domain, index = row["domain"], row["index"]
+            try:
+                arrays, labels = (
+                    {field: stored[f"{domain}/{field}"][index] for field in FIELDS},
+                    stored[f"{domain}/labels"],
+                )
+            except (KeyError, IndexError):  # predictions of another writing
+                continue
+            if row["predictions"] == _digest_arrays(labels, arrays):
+                self._take(row, arrays, labels)
+        lost += len(rows) - len(self.rows)
+        self.changed = lost > 0
+        if lost:
+            print(f"{self.rows_path}: {lost} rows are damaged and do not count", flush=True)
+
+    def _take(self, row: dict[str, Any], arrays: dict[str, np.ndarray], labels: np.ndarray) -> None:
+        """Add or replace a row; rows that were judged on other images of its domain go."""
+        domain = row["domain"]
+        if domain in self._labels and not np.array_equal(self._labels[domain], labels):
+            self.rows = {name: kept for name, kept in self.rows.items() if name[1] != domain}
+        name = (row["point"], domain)
+        self.rows[name], self._arrays[name], self._labels[domain] = row, arrays, labels
+        self.changed = True
 
     def has(self, point: str, domain: str, key: str) -> bool:
         """True where this row was computed from the same inputs by the same code."""
@@ -65,57 +101,79 @@ class RowStore:
         images = np.arange(len(labels))
         predicted = probabilities.argmax(1)
         correct = int((predicted == labels).sum())
-        name = (row["point"], row["domain"])
-        self.rows[name] = row | {"n": len(labels), "correct": correct, "accuracy": correct / len(labels)}
         values = (predicted, probabilities[images, predicted], probabilities[images, labels])
-        self._arrays[name] = {
-            field: array.astype(kind) for (field, kind), array in zip(FIELDS.items(), values, strict=True)
-        }
-        self._labels[row["domain"]] = labels.astype(np.int16)
+        arrays = {field: array.astype(kind) for (field, kind), array in zip(FIELDS.items(), values, strict=True)}
+        row = row | {"n": len(labels), "correct": correct, "accuracy": correct / len(labels)}
+        self._take(row, arrays, labels.astype(np.int16))
+
+    def adopt(self, other: "RowStore", keys: Mapping[Name, str]) -> None:
+        """Take the rows of `other` that are missing here, or whose key is today's where the one here is of old."""
+        for name, row in other.rows.items():
+            if name not in self.rows or (row["key"] == keys.get(name) != self.rows[name]["key"]):
+                self._take(row, other._arrays[name], other._labels[row["domain"]])
 
     def save(self) -> None:
-        """Write both files atomically, predictions first: rows only ever point at what is there."""
-        tensors: dict[str, np.ndarray] = {f"{domain}/labels": labels for domain, labels in self._labels.items()}
-        counts: dict[str, int] = {}
-        for row in self.rows.values():
-            row["index"] = counts.get(row["domain"], 0)
-            counts[row["domain"]] = row["index"] + 1
-        for domain in counts:
-            names = [name for name in self.rows if name[1] == domain]
-            keys = b"".join(bytes.fromhex(self.rows[name]["key"]) for name in names)
-            tensors[f"{domain}/keys"] = np.frombuffer(keys, np.uint8).reshape(len(names), 8)
+        """Write both files atomically, predictions first, unless they are there.
+
+        Equal rows give equal bytes, up to their "seconds" and the digest over them.
+        """
+        if not self.changed:
+            return
+        tensors: dict[str, np.ndarray] = {}
+        names: dict[str, list[Name]] = {}
+        for name in sorted(self.rows):
+            names.setdefault(name[1], []).append(name)
+        for domain, inside in names.items():
+            tensors[f"{domain}/labels"] = self._labels[domain]
             for field in FIELDS:
-                tensors[f"{domain}/{field}"] = np.stack([self._arrays[name][field] for name in names])
+                tensors[f"{domain}/{field}"] = np.stack([self._arrays[name][field] for name in inside])
+            for index, name in enumerate(inside):
+                predictions = _digest_arrays(self._labels[domain], self._arrays[name])
+                self.rows[name] = sealed(self.rows[name] | {"index": index, "predictions": predictions})
         save_tensors(self.predictions_path, tensors)
-        write_jsonl(self.rows_path, self.rows.values())
+        write_jsonl(self.rows_path, [self.rows[name] for name in sorted(self.rows)])
+        self.changed = False
 
     def touch(self) -> None:
         """Nothing was missing: say so in the modification times, which is what Snakemake compares."""
         for path in (self.predictions_path, self.rows_path):
             os.utime(path)
 
+    def remove(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
-def row_keys(plan: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+
+def _digest_arrays(labels: np.ndarray, arrays: Mapping[str, np.ndarray]) -> str:
+    found = hashlib.sha256(labels.tobytes())
+    for field in FIELDS:
+        found.update(arrays[field].tobytes())
+    return found.hexdigest()[:16]
+
+
+def row_keys(plan: Mapping[str, Any]) -> dict[Name, str]:
     """Key of every row that a shard plan asks for: {(point id, domain): key}.
 
-    A key covers what the number depends on: settings, code, uploads, gradients, test images and text features.
+    A key covers what the number depends on: settings, code, backbone, uploads, gradients, test images (through the
+    checksums in index.csv) and text features, each by the digest in its meta.json.
     """
-    clients = {name: _meta(folder, "adapter_digest") for name, folder in plan["clients"].items()}
-    whole = {kind: _meta(plan[kind], "adapter_digest") for kind in ("pooled", "oracle") if plan[kind]}
-    gradients = {
-        kind: {name: _meta(folder, "gradients_digest") for name, folder in folders.items()}
-        for kind, folders in plan["gradients"].items()
+    clients = {name: _digests(folder, *UPLOAD) for name, folder in plan["clients"].items()}
+    whole = {kind: _digests(plan[kind], *UPLOAD) for kind in ("pooled", "oracle") if plan[kind]}
+    measured = {
+        stage: {
+            kind: {name: _digests(folder, f"{stage}.safetensors") for name, folder in folders.items()}
+            for kind, folders in plan[stage].items()
+        }
+        for stage in ("gradients", "statistics")
     }
-    statistics = {
-        kind: {name: _meta(folder, "statistics_digest") for name, folder in folders.items()}
-        for kind, folders in plan["statistics"].items()
-    }
-    features = digest_file(Path(plan["classes"]) / "text_features.safetensors")
-    images = {domain: digest_file(Path(folder) / "index.csv") for domain, folder in plan["domains"].items()}
+    features = _digests(plan["classes"], "text_features.safetensors")
+    backbone = _digests(plan["backbone"], "open_clip_config.json", "open_clip_model.safetensors")
+    images = {domain: _digests(folder, "index.csv") for domain, folder in plan["domains"].items()}
     keys = {}
     for point in plan["points"]:
         settings = point["settings"]
-        reads: dict[str, Any] = {"settings": settings, "code": point["code"], "features": features}
+        reads: dict[str, Any] = {"settings": settings, "code": point["code"]}
+        reads |= {"features": features, "backbone": backbone}
         if settings["kind"] in ("merge", "ensemble", "ensemble_logits"):
             reads |= {"clients": clients, "seed": plan["seed"]}
         elif settings["kind"] == "client":
@@ -123,14 +181,17 @@ def row_keys(plan: Mapping[str, Any]) -> dict[tuple[str, str], str]:
         elif settings["kind"] in whole:
             reads["clients"] = whole[settings["kind"]]
         if "saliency" in settings:
-            reads["gradients"] = gradients[settings["saliency"]]
+            reads["gradients"] = measured["gradients"][settings["saliency"]]
         if "measured" in settings:
-            reads["statistics"] = [statistics[kind] for kind in settings["measured"].values()]
+            reads["statistics"] = [measured["statistics"][kind] for kind in settings["measured"].values()]
         domains = plan["domains"] if point["seen"] else [plan["target"]]
         for domain in domains:
             keys[point["id"], domain] = digest(canonical(reads | {"images": images[domain]}), 16)
     return keys
 
 
-def _meta(folder: str, field: str) -> str:
-    return read_json(Path(folder) / "meta.json")[field]
+def _digests(folder: str, *names: str) -> list[str]:
+    files = read_meta(folder).get("files", {})
+    if not files.keys() >= set(names):
+        raise damaged(Path(folder) / "meta.json", f"it has no digest of {', '.join(names)}")
+    return [files[name] for name in names]

@@ -8,10 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from sap.clip.backbone import Backbone
+from sap.clip.precision import resolve
+from sap.clip.tower import above, below, first_adapted
 from sap.errors import SapError
 from sap.update import Update
+
+CACHE_BYTES = 2**31  # of test images (or what enters the first adapted block) in main memory
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # torch's words on GPUs and on the CPU
 
 ENSEMBLES = {  # the clients' (K, n, C) logits -> probabilities: the function space answer to a merge
     "ensemble": lambda each: np.mean([softmax(logits) for logits in each], axis=0, dtype=np.float32),
@@ -19,7 +25,7 @@ ENSEMBLES = {  # the clients' (K, n, C) logits -> probabilities: the function sp
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DomainImages:
     """Test images of one domain: (N, H, W, 3) uint8 (memory-mapped), `rows` (n,) selects, labels (n,) int64."""
 
@@ -31,16 +37,36 @@ class DomainImages:
 class Judge:
     """Class probabilities of the test images under any update of one backbone.
 
-    `features` (C, E) are the frozen unit-norm text features; `precision` is "float32" or "bfloat16" (autocast);
-    the batch size changes speed and memory only.
+    `features` (C, E) are the frozen unit-norm text features; `precision` is "auto", "float32" or "bfloat16", see
+    sap.clip.precision; `batch_size` changes speed and memory only, and is halved when the memory does not suffice.
+
+    `first_block`: the first visual block that any of the updates changes, see sap.clip.tower. What enters it is then
+    the same for all of them, so it is computed once and kept on the device. None keeps the images as the model takes
+    them, and runs the whole tower each time. `cache_bytes` bounds what is kept; None is half of the GPU's free memory,
+    CACHE_BYTES on the CPU.
     """
 
-    def __init__(self, backbone: Backbone, features: torch.Tensor, logit_scale: float, batch_size: int, precision: str):
+    def __init__(
+        self,
+        backbone: Backbone,
+        features: torch.Tensor,
+        logit_scale: float,
+        batch_size: int,
+        precision: str,
+        first_block: int | None = None,
+        cache_bytes: int | None = None,
+    ):
         self.backbone = backbone
         self.features = features
         self.logit_scale = logit_scale
         self.batch_size = batch_size
-        self.precision = precision
+        self.precision = resolve(features.device, precision, "evaluate.precision")
+        self.first_block = first_block
+        if cache_bytes is None:
+            on_gpu = features.device.type == "cuda"
+            cache_bytes = torch.cuda.mem_get_info(features.device)[0] // 2 if on_gpu else CACHE_BYTES
+        self._cache_bytes = cache_bytes
+        self._kept: dict[tuple[DomainImages, int], torch.Tensor] = {}  # (domain, first image) -> inputs of a batch
 
     def probabilities(self, test: DomainImages, update: Update | None) -> np.ndarray:
         """(n, C) float32 softmax of the logits with `update` applied; None is zero-shot."""
@@ -50,8 +76,13 @@ class Judge:
     def logits(self, test: DomainImages, update: Update | None) -> np.ndarray:
         """(n, C) float32 logit_scale · cos(v, t_c) with `update` applied; None is zero-shot.
 
-        Raises SapError where the update is so large that a logit is not a number.
+        Raises SapError where the update is so large that a logit is not a number, and where the memory does not suffice
+        for one image.
         """
+        if update is not None and self.first_block is not None:
+            first = first_adapted(self.backbone.model, update)
+            if first is None or first < self.first_block:
+                raise ValueError(f"the update changes what lies below block {self.first_block}, which is kept")
         with update.applied(self.backbone.model) if update is not None else nullcontext():
             found = self._forward(test)
         if not np.isfinite(found).all():
@@ -62,14 +93,44 @@ class Judge:
         return found
 
     def _forward(self, test: DomainImages) -> np.ndarray:
-        device = self.features.device
-        found = []
-        for start in range(0, len(test.rows), self.batch_size):
-            pixels = self.backbone.normalise(test.images[test.rows[start : start + self.batch_size]])
-            with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-                image_features = self.backbone.image_features(pixels)
-            found.append((self.logit_scale * image_features.float() @ self.features.T).cpu().numpy())
-        return np.concatenate(found)
+        """Logits of all images; starts again with half the batch where the memory does not suffice."""
+        while True:
+            try:
+                starts = range(0, len(test.rows), self.batch_size)
+                return np.concatenate([self._batch(test, start) for start in starts])
+            except RuntimeError as error:
+                if not any(text in str(error) for text in OUT_OF_MEMORY):
+                    raise
+            self._kept.clear()  # after the handler: the error's traceback holds the batch that did not fit
+            if self.features.device.type == "cuda":
+                torch.cuda.empty_cache()
+            if self.batch_size == 1:
+                raise SapError(
+                    f"the memory of {self.features.device} does not suffice for one image. "
+                    "Run fewer jobs on the device, or give the job more memory."
+                )
+            print(f"out of memory with {self.batch_size} images at once: going on with half", flush=True)
+            self.batch_size //= 2
+
+    def _batch(self, test: DomainImages, start: int) -> np.ndarray:
+        device, block = self.features.device, self.first_block
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            inputs = self._inputs(test, start)
+            model = self.backbone.model
+            features = model.encode_image(inputs, normalize=False) if block is None else above(model, inputs, block)
+        features = functional.normalize(features.float(), dim=-1)
+        return (self.logit_scale * features @ self.features.T).cpu().numpy()
+
+    def _inputs(self, test: DomainImages, start: int) -> torch.Tensor:
+        """What the model takes for the batch that starts at image `start`, or what enters the first adapted block."""
+        if (test, start) in self._kept:
+            return self._kept[test, start]
+        inputs = self.backbone.normalise(test.images[test.rows[start : start + self.batch_size]])
+        if self.first_block is not None:
+            inputs = below(self.backbone.model, inputs, self.first_block)
+        if sum(kept.nbytes for kept in self._kept.values()) + inputs.nbytes <= self._cache_bytes:
+            self._kept[test, start] = inputs
+        return inputs
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -121,6 +182,7 @@ def judge_points(
                 "target": plan["target"],
                 "seed": plan["seed"],
                 "domain": domain,
+                "precision": judge.precision,
                 "norm": norm,
                 "seconds": round(time.perf_counter() - start + merged / len(domains), 4),
                 "settings": settings,

@@ -1,4 +1,4 @@
-"""What the plan must know of a data set before any job runs: its domains and classes. Folder listings only."""
+"""What the plan must know of images before any job runs: domains, classes, names of files. Folder listings only."""
 
 import os
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sap.errors import SapError
+from sap.io import digest
 from sap.registry import unknown
 
 DIGITS_DOMAINS = ("handwritten", "photo", "printed", "sketch")
@@ -37,6 +38,33 @@ def classes_of(data: Mapping[str, Any]) -> list[str]:
             f"data.root {root} holds {len(found)} class folder(s); expected root/domain/class/image with two or more."
         )
     return sorted(found)
+
+
+def listing_of(data: Mapping[str, Any], domain: str) -> str:
+    """`files-` and ten hex digits of the names of a domain's files: another text when images come, go or are renamed.
+
+    Neither sizes nor dates count: asking for them takes a call per file, and dates change with every copy of a folder.
+    So a file whose content changes under its old name is not noticed. The embedded set has no files: "".
+    """
+    if data["source"] == "digits":
+        return ""
+    root = Path(data["root"], domain)
+    found = []
+    for name in folders(root, f"data.root/{domain}"):
+        with os.scandir(root / name) as entries:
+            found += sorted(f"{name}/{entry.name}" for entry in entries if not entry.name.startswith("."))
+    return f"files-{digest(ascii(found))}"
+
+
+def captions_of(anchors: Mapping[str, Any]) -> list[str]:
+    """The file that says which anchor images have which captions, as an input of draw_anchors."""
+    if anchors["source"] == "digits":
+        return []
+    path = Path(anchors["root"], "captions.csv") if anchors["source"] == "folder" else Path(anchors["captions"])
+    if not path.is_file():
+        key = "root" if anchors["source"] == "folder" else "captions"
+        raise SapError(f"anchors.{key}: {path} is no file. See docs/your-own-data.md for what it must hold.")
+    return [str(path)]
 
 
 def folders(path: Path, where: str) -> list[str]:

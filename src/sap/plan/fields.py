@@ -8,11 +8,17 @@ Settings = Mapping[str, Any]
 
 def data_fields(settings: Settings, image_input: Settings) -> dict[str, Any]:
     """prepare_domain: a domain's store does not depend on which other domains are in use, only on the class list."""
-    ignored = {"domains", "classes", "class_names"}
+    digits = settings["data"]["source"] == "digits"
+    ignored = {"domains", "classes", "class_names", *(("root", "problems") if digits else ("digits",))}
     data = {key: value for key, value in settings["data"].items() if key not in ignored}
-    if data["source"] != "digits":
-        del data["digits"]
+    if digits:
+        data["digits"] = digits_fields(settings, "per_class")
     return {"data": data, "input": image_input, "classes": settings["data"]["classes"]}
+
+
+def digits_fields(settings: Settings, pool: str) -> dict[str, Any]:
+    """One pool of the embedded set: its size, and what all pools share. The pools are drawn independently."""
+    return {key: settings["data"]["digits"][key] for key in (pool, "size", "seed")}
 
 
 def backbone_fields(settings: Settings, image_input: Settings) -> dict[str, Any]:
@@ -22,7 +28,7 @@ def backbone_fields(settings: Settings, image_input: Settings) -> dict[str, Any]
     scratch = backbone["kind"] == "scratch"
     if not scratch:
         del backbone["scratch"]
-    return {"backbone": backbone, "digits": settings["data"]["digits"] if scratch else None}
+    return {"backbone": backbone, "digits": digits_fields(settings, "corpus") if scratch else None}
 
 
 def classes_fields(settings: Settings) -> dict[str, Any]:
@@ -35,8 +41,14 @@ def classes_fields(settings: Settings) -> dict[str, Any]:
 def anchors_fields(settings: Settings, image_input: Settings, draw: int) -> dict[str, Any]:
     """draw_anchors: one draw of the config's anchors."""
     anchors = settings["anchors"]
-    digits = settings["data"]["digits"] if anchors["source"] == "digits" else None
+    digits = digits_fields(settings, "anchors") if anchors["source"] == "digits" else None
     return {"anchors": anchors, "draw": draw, "input": image_input, "digits": digits}
+
+
+def _without_default_block(train: Settings) -> Settings:
+    """A later option: adapting every block is what a training did before it existed, and keeps its id."""
+    lora = {key: value for key, value in train["lora"].items() if (key, value) != ("first_block", 0)}
+    return {**train, "lora": lora}
 
 
 def trainee_fields(
@@ -47,7 +59,7 @@ def trainee_fields(
     corrupted = not clean and corruption["kind"] != "none" and name in corruption["clients"]
     shared = any(index is not None for _, index in parts)
     return {
-        "train": settings["train"],
+        "train": _without_default_block(settings["train"]),
         "parts": [{"domain": domain, "index": index} for domain, index in parts],
         "partition": settings["partition"] if shared else None,
         "corruption": {key: value for key, value in corruption.items() if key != "clients"} if corrupted else None,

@@ -15,13 +15,20 @@ ROOT = Path(sap.__file__).parent
 SCRIPTS = ROOT.parents[1] / "workflow" / "scripts"
 
 # These carry messages, names, provenance and scheduling; no number depends on them.
-SILENT = frozenset({"sap", "sap.cli", "sap.devices", "sap.errors", "sap.provenance", "sap.registry"})
+SILENT = frozenset(
+    {"sap", "sap.cli", "sap.devices", "sap.errors", "sap.imports", "sap.progress", "sap.provenance", "sap.registry"}
+)
 
 
 @cache
 def fingerprint(*entries: str) -> str:
     """Ten hex digits for the import closure of `entries`: modules ("sap.compose") or scripts ("train_client")."""
-    return digest("\n".join(f"{name} {_tree(name)}" for name in closure(*entries)))
+    return digest("\n".join(f"{name} {tree}" for name, tree in trees(*entries).items()))
+
+
+def trees(*entries: str) -> dict[str, str]:
+    """What `fingerprint` covers: {module or script: digest of its syntax tree}, sorted by name."""
+    return {name: _tree(name) for name in closure(*entries)}
 
 
 def closure(*entries: str) -> list[str]:

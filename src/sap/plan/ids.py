@@ -25,10 +25,12 @@ def clean(slug: str) -> str:
 
 def normal(value: Any) -> Any:
     """1.0 and 1 are the same number, so they must give the same id; booleans are not numbers."""
+    if isinstance(value, (str, int)):  # nearly all values: asking for a Mapping first takes longer than all the rest
+        return value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
     if isinstance(value, Mapping):
         return {key: normal(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [normal(item) for item in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
     return value

@@ -84,6 +84,13 @@ class PointOptions:
 
 
 @dataclass(frozen=True)
+class VersionOptions:
+    """meta.json records the versions of the packages that can change a number; a run warns where they differ."""
+
+    invalidate: tuple[str, ...] = option((), "packages whose version counts as code: another one runs everything again")
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole config. `points` (a list of PointOptions blocks, each with a `merge`) is described beside it."""
 
@@ -101,3 +108,4 @@ class Config:
     anchors: AnchorOptions = option(AnchorOptions(), "the server's public image-text pairs")
     statistics: MeasureOptions = option(MeasureOptions(), "Grams and Fisher information, for methods that need them")
     evaluate: EvaluateOptions = option(EvaluateOptions(), "who is judged, on what")
+    versions: VersionOptions = option(VersionOptions(), "library versions")

@@ -9,6 +9,7 @@ from typing import Any
 from sap.config import validate, with_defaults
 from sap.errors import SapError
 from sap.io import read_json
+from sap.plan.code import version_of
 from sap.plan.datasets import classes_of, domains_of
 from sap.registry import unknown
 
@@ -100,6 +101,8 @@ def _check_names(settings: Mapping[str, Any]) -> None:
         raise SapError("backbone.kind: scratch pretrains on the digits corpus, so data.source must be digits.")
     if settings["anchors"]["source"] == "coco" and not settings["anchors"]["captions"]:
         raise SapError("anchors.captions must name the captions JSON when anchors.source is coco.")
+    for package in settings["versions"]["invalidate"]:
+        version_of(package)
     target = settings["corruption"]["target_class"]
     if target is not None and target not in settings["data"]["classes"]:
         raise SapError(f"corruption.target_class: {unknown('class', target, settings['data']['classes'])}")

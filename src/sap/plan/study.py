@@ -7,12 +7,13 @@ ids beside the old ones. The rules ask here for paths, settings and inputs; noth
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from sap.errors import SapError
 from sap.io import canonical, digest
 from sap.plan.backbones import files_of, input_of
+from sap.plan.datasets import captions_of
 from sap.plan.fields import anchors_fields, backbone_fields, classes_fields, data_fields, trainee_fields
 from sap.plan.ids import make_id
 from sap.plan.points import Gradient, Measured, Point, expand, references
@@ -21,7 +22,7 @@ from sap.plan.trainees import RESULTS, Trainee
 from sap.registry import unknown
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # two studies are equal when they are the same: plans are kept per study
 class Study:
     """One experiment. `settings` is the resolved config; see `build_study`."""
 
@@ -45,6 +46,11 @@ class Study:
     @property
     def seeds(self) -> list[int]:
         return self.settings["seeds"]
+
+    @property
+    def audited_seeds(self) -> list[int]:
+        """One seed: what a merge does hardly depends on it."""
+        return self.seeds[:1]
 
     def data_folder(self, domain: str) -> str:
         return f"{RESULTS}/data/{self.data_id}/{domain}"
@@ -204,12 +210,6 @@ class Study:
                 return trainee
         raise SapError(f"train_client: {train_id}/{name} is no trainee of this config.")
 
-    def kind_of(self, trainee: Trainee) -> str:
-        """client, pooled or oracle. An oracle that is also a client counts as that client."""
-        if trainee in self.clients:
-            return "client"
-        return "pooled" if trainee.name.startswith("pooled-without-") else "oracle"
-
     @cached_property
     def trainees(self) -> tuple[Trainee, ...]:
         """Everything that is trained for this experiment, each once."""
@@ -224,14 +224,13 @@ class Study:
     @cached_property
     def points(self) -> list[Point]:
         """Points of the config's blocks, without the references."""
-        return expand(self.settings["points"], schema()["$defs"], self.saliency_id, self.measure_id)
+        return expand(self.settings["points"], schema()["$defs"], cache(self.saliency_id), cache(self.measure_id))
 
     def point(self, point_id: str) -> Point:
         """The point behind a path."""
-        for point in self.points:
-            if point.id == point_id:
-                return point
-        raise SapError(f"{point_id} is no point of this config; results/index.csv says what an id stands for.")
+        if point_id not in self._points_by_id:
+            raise SapError(f"{point_id} is no point of this config; results/index.csv says what an id stands for.")
+        return self._points_by_id[point_id]
 
     def fold_points(self, target: str) -> list[Point]:
         """All points judged on one target: references first."""
@@ -242,6 +241,10 @@ class Study:
         """A point's shard depends on its id alone: adding points moves none of the others."""
         shards = self.settings["evaluate"]["shards"]
         return [point for point in self.fold_points(target) if int(digest(point.id), 16) % shards == shard]
+
+    @cached_property
+    def _points_by_id(self) -> dict[str, Point]:
+        return {point.id: point for point in self.points}
 
     @cached_property
     def gradients(self) -> tuple[Gradient, ...]:
@@ -276,15 +279,11 @@ class Study:
         self.registry[("train_client", train_id, name)] = fields
         return Trainee(name, parts, train_id)
 
-    @cached_property
-    def backbone_files(self) -> list[str]:
-        return files_of(self.settings["backbone"])
-
 
 def build_study(config: Mapping[str, Any]) -> Study:
     """Check a config (as Snakemake reads it) and plan its experiment; raises SapError for what is wrong."""
     study = Study(load_settings(config))
-    _ = study.backbone_files  # before anything is read from them
+    _ = files_of(study.settings["backbone"]), captions_of(study.settings["anchors"])  # before anything reads them
     for draw in dict.fromkeys(gradient[2] for gradient in study.gradients):
         study.anchors_id(draw)
     for gradient in study.gradients:

@@ -33,3 +33,11 @@ FIGURES = {
 
 TABLE_SUFFIXES = ("csv", "md", "tex")
 FIGURE_SUFFIXES = ("pdf", "png")
+
+
+def files() -> dict[str, list[str]]:
+    """Names of all files of an experiment's report: {"tables": [...], "figures": [...]}."""
+    return {
+        "tables": [f"{name}.{suffix}" for name in TABLES for suffix in TABLE_SUFFIXES],
+        "figures": [f"{name}.{suffix}" for name in FIGURES for suffix in FIGURE_SUFFIXES],
+    }

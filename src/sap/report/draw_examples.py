@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
+from sap.data.store import open_store
 from sap.report.frame import Results, locate
 from sap.report.style import HATCH, TWO_COLUMNS, blank, panels, short
 
@@ -51,8 +51,7 @@ def _chosen(classes: list[str]) -> list[tuple[int, str]]:
 
 def _images(folder: Path, classes: list[tuple[int, str]]) -> list[np.ndarray | None]:
     """(H, W, 3) uint8 of each class, None for a class without an image."""
-    images = np.load(folder / "images.npy", mmap_mode="r")
-    index = pd.read_csv(folder / "index.csv", usecols=["label", "split"])
-    train_first = index.assign(late=index["split"] != "train").sort_values("late", kind="stable")
-    first = train_first.reset_index().drop_duplicates("label").set_index("label")["index"]
-    return [np.asarray(images[first[label]]) if label in first.index else None for label, _ in classes]
+    store = open_store(folder)
+    train_first = np.argsort(store.splits != "train", kind="stable")
+    found = (train_first[store.labels[train_first] == label][:1] for label, _ in classes)
+    return [store.images[row][0] if len(row) else None for row in found]

@@ -1,5 +1,6 @@
 """All that a report reads, loaded once: the plan, its rows, metas and diagnoses as pandas frames."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sap.errors import SapError
-from sap.io import canonical, read_json, read_jsonl
+from sap.io import canonical, read_meta, read_plan, sealed_rows, verified
 
 ROW_COLUMNS = ["point", "kind", "target", "seed", "domain", "n", "correct", "accuracy", "norm", "seconds"]
 SETTING_COLUMNS = [
@@ -113,20 +114,27 @@ def load_results(plan_path: str | Path) -> Results:
     cannot be read is a SapError.
     """
     plan_path = Path(plan_path)
-    plan = read_json(plan_path)
+    plan = read_plan(plan_path)
     missing = {"experiment", "domains", "targets", "seeds", "points", "folds"} - set(plan)
     if missing:
         raise SapError(
             f"{plan_path} is no plan: it lacks {', '.join(sorted(missing))}. Every dry run writes it: snakemake -n"
         )
-    root = plan_path.resolve().parents[2] if len(plan_path.resolve().parents) > 2 else Path()
+    return collect(plan, plan_path.resolve().parents[2] if len(plan_path.resolve().parents) > 2 else Path())
+
+
+def collect(plan: Mapping[str, Any], root: Path, live: bool = False) -> Results:
+    """Everything that a plan (`sap.plan.manifest.report_plan`) names and that is there; see `load_results`.
+
+    With `live` the rows that running or killed evaluations have saved so far count, too, and damaged ones are left out.
+    """
     found = _finder(root)
     diagnoses = plan.get("diagnose", [])
     return Results(
         plan=plan,
         root=root,
         points=_points(plan["points"]),
-        rows=_rows(plan, found),
+        rows=_rows(plan, found, live),
         trainings=_trainings(plan.get("trainees", []), found),
         saliency=_saliency(plan.get("saliency", []), found),
         measured=_saliency(plan.get("measured", []), found),
@@ -182,13 +190,14 @@ def _merge_label(merge: Mapping[str, Any], with_options: bool) -> str:
     return f"{merge['method']} ({options})" if options and with_options else merge["method"]
 
 
-def _rows(plan: Mapping[str, Any], found: Callable[[str], Path | None]) -> pd.DataFrame:
+def _rows(plan: Mapping[str, Any], found: Callable[[str], Path | None], live: bool) -> pd.DataFrame:
     known = {point["id"] for point in plan["points"]}
     records = []
     for fold in plan["folds"]:
         path = found(fold["rows"])
+        there = _rows_so_far(fold["rows"], found) if live else _intact(path, "evaluate") if path else []
         # The file may also hold rows of other experiments: only the plan's points belong here.
-        records += [row for row in read_jsonl(path) if row["point"] in known] if path else []
+        records += [row for row in there if row["point"] in known]
     rows = pd.DataFrame(records, columns=ROW_COLUMNS)
     twice = rows[rows.duplicated(["point", "target", "seed", "domain"])]
     if len(twice):
@@ -206,7 +215,7 @@ def _trainings(trainees: Iterable[Mapping[str, Any]], found: Callable[[str], Pat
     records = []
     for trainee in trainees:
         path = found(trainee["meta"])
-        meta = read_json(path) if path else {}
+        meta = read_meta(path.parent) if path else {}
         records.append(
             {
                 "name": trainee["name"],
@@ -239,7 +248,7 @@ def _saliency(scored: Iterable[Mapping[str, Any]], found: Callable[[str], Path |
     records = []
     for entry in scored:
         path = found(entry["meta"])
-        meta = read_json(path) if path else {}
+        meta = read_meta(path.parent) if path else {}
         records.append({"client": entry["client"], "seed": entry["seed"], **{name: meta.get(name) for name in facts}})
     return _numeric(pd.DataFrame(records, columns=["client", "seed", *facts]), facts)
 
@@ -249,12 +258,34 @@ def _audit(plan: Mapping[str, Any], found: Callable[[str], Path | None]) -> pd.D
     records = []
     for fold in plan.get("audit", []):
         path = found(fold["rows"])
-        records += [row for row in read_jsonl(path) if row["point"] in known] if path else []
+        rows = _intact(path, "audit") if path else []
+        layers = Counter(row["point"] for row in rows)
+        if any(row["layers"] != layers[row["point"]] for row in rows):
+            raise SapError(f"{path} lacks layers of a merge. Run snakemake --forcerun audit: it measures them again.")
+        records += [row for row in rows if row["point"] in known]
     return pd.DataFrame(records, columns=AUDIT_COLUMNS)
 
 
+def _intact(path: Path, stage: str) -> list[dict[str, Any]]:
+    """The rows of a file; SapError where any is not as it was written."""
+    rows, lost = sealed_rows(path)
+    if lost:
+        raise SapError(
+            f"{path} is damaged ({lost} of its rows are not as they were written). Run snakemake --forcerun {stage}: "
+            "it keeps the good rows and computes the others again."
+        )
+    return rows
+
+
+def _rows_so_far(path: str, found: Callable[[str], Path | None]) -> list[dict[str, Any]]:
+    """The intact rows of a shard, renewed by those that its running or killed job has saved beside it."""
+    folder, name = path.rsplit("/", 1)
+    places = filter(None, (found(path), found(f"{folder}.progress/{name}")))
+    return list({(row["point"], row["domain"]): row for place in places for row in sealed_rows(place)[0]}.values())
+
+
 def _tables(paths: Iterable[str], columns: list[str], found: Callable[[str], Path | None]) -> pd.DataFrame:
-    frames = [pd.read_csv(path) for path in map(found, paths) if path]
+    frames = [pd.read_csv(verified(path)) for path in map(found, paths) if path]
     frames = [frame for frame in frames if len(frame)]
     return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
-from tqdm import tqdm
 
 from sap.cli import TERMINATED
 from sap.clip.backbone import Backbone
 from sap.clip.lora import add_adapter, set_dropout, trainable
 from sap.errors import SapError
 from sap.io import seed_of
+from sap.progress import bar
 from sap.train.augment import augment
 from sap.train.examples import Examples
 from sap.train.loop import accuracy, learning_rate, logits_of
@@ -102,7 +102,7 @@ def train_client(
         if resume:
             resume.save(_tensors(factors, optimizer, loss_sum, best), asdict(counters))
 
-    with catch_sigterm() as stop, tqdm(total=total, initial=done, desc=trainee, unit="step", disable=None) as bar:
+    with catch_sigterm() as stop, bar(total=total, initial=done, desc=trainee, unit="step", disable=None) as steps:
         while counters.epoch < options.epochs and not _stalled(counters, options.early_stop):
             started, first = time.perf_counter(), counters.step
             order = torch.randperm(len(train), generator=_generator("order", trainee, seed, counters.epoch)).numpy()
@@ -114,7 +114,7 @@ def train_client(
                 loss = _step(backbone, adapted, factors, optimizer, train, which, text_features, options, rate, draw)
                 loss_sum = loss_sum + loss * len(which)
                 counters.step = step + 1
-                bar.update()
+                steps.update()
                 if stop.requested:
                     save()
                     sys.exit(TERMINATED)
@@ -142,7 +142,7 @@ def train_client(
             if options.early_stop is not None and val_accuracy > counters.best_accuracy:
                 counters.best_epoch, counters.best_accuracy = counters.epoch, val_accuracy
                 best = {name: factor.detach().clone() for name, factor in factors.items()}
-            bar.set_postfix(loss=f"{mean_loss:.3f}", val="-" if val_accuracy is None else f"{val_accuracy:.3f}")
+            steps.set_postfix(loss=f"{mean_loss:.3f}", val="-" if val_accuracy is None else f"{val_accuracy:.3f}")
             save()
             on_epoch(counters.history)
     final = counters.history[counters.best_epoch - 1 if best else -1]["val_accuracy"]

@@ -13,7 +13,7 @@ from sap.data.options import CorruptionOptions, PartitionOptions
 from sap.data.partition import client_rows
 from sap.data.store import Domain, open_store
 from sap.errors import SapError
-from sap.io import read_json, seed_of
+from sap.io import read_meta, seed_of
 from sap.registry import unknown
 
 
@@ -66,7 +66,7 @@ def open_examples(folders: Sequence[str | Path], settings: Mapping[str, Any], tr
     """
     partition = settings["partition"] and parse(PartitionOptions, settings["partition"], "partition")
     corruption = settings["corruption"] and parse(CorruptionOptions, settings["corruption"], "corruption")
-    classes = read_json(Path(folders[0]) / "meta.json")["settings"]["classes"]
+    classes = read_meta(folders[0])["settings"]["classes"]
     domains = [open_store(folder) for folder in folders]
     return examples_of(domains, settings["parts"], partition, corruption, classes, trainee)
 

@@ -1,14 +1,13 @@
 """Pieces of the training loop: learning rate, one step's loss, validation."""
 
 import math
-from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from sap.clip.backbone import Backbone
-from sap.errors import SapError
+from sap.clip.precision import autocast
 from sap.train.examples import Examples
 from sap.train.options import TrainOptions
 
@@ -25,18 +24,9 @@ def learning_rate(step: int, steps: int, options: TrainOptions) -> float:
     return options.learning_rate * shape[options.schedule]
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """bf16 autocast where asked for; `auto` means on GPUs that have bf16, float32 elsewhere (exactly repeatable)."""
-    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if precision == "bfloat16" and device.type == "cuda" and not has_bf16:
-        raise SapError("train.precision is bfloat16, but this GPU has none. Set it to auto or float32.")
-    enabled = precision == "bfloat16" or (precision == "auto" and has_bf16)
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
-
-
 def logits_of(backbone: Backbone, pixels: torch.Tensor, text_features: torch.Tensor, precision: str) -> torch.Tensor:
     """logit_scale · cos(v, t_c): pixels (N,3,H,W) and text features (C,E) to (N,C) float32."""
-    with autocast(pixels.device, precision):
+    with autocast(pixels.device, precision, "train.precision"):
         features = backbone.image_features(pixels)
     return backbone.logit_scale * functional.normalize(features.float(), dim=-1) @ text_features.T
 

@@ -1,5 +1,6 @@
 """Stopping and going on: the state of a training, kept in a side folder until the adapter is saved."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -27,22 +28,34 @@ class ResumeFile:
 
     def save(self, tensors: dict[str, torch.Tensor], counters: dict[str, Any]) -> None:
         """Replace the state; `counters` must be JSON values (floats survive exactly)."""
-        save_tensors(self.path, tensors, {"identity": self.identity, "counters": json.dumps(counters)})
+        notes = {"identity": self.identity, "counters": json.dumps(counters)}
+        save_tensors(self.path, tensors, notes | {"digest": _digest(tensors, notes["counters"])})
 
     def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """(tensors, counters), or None where there is no readable state of this training: then it starts afresh."""
+        """(tensors, counters), or None where there is no intact state of this training: then it starts afresh."""
         try:
             with safe_open(self.path, "pt") as state:
                 notes = notes_of(state)
                 if notes["identity"] != self.identity:
                     return None
-                return {name: state.get_tensor(name) for name in state.keys()}, json.loads(notes["counters"])  # noqa: SIM118
+                tensors = {name: state.get_tensor(name) for name in state.keys()}  # noqa: SIM118
+                intact = notes["digest"] == _digest(tensors, notes["counters"])
+                return (tensors, json.loads(notes["counters"])) if intact else None
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None
 
     def remove(self) -> None:
         """Delete the side folder; call it when the adapter is safe."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _digest(tensors: dict[str, torch.Tensor], counters: str) -> str:
+    """SHA-256 over everything that a training goes on with."""
+    found = hashlib.sha256(counters.encode())
+    for name in sorted(tensors):
+        found.update(f"{name} {tuple(tensors[name].shape)}".encode())
+        found.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 @contextmanager

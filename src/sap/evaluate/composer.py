@@ -1,0 +1,78 @@
+"""The clients of one fold and what merges them; CLIP is imported only where a method reads the anchors themselves."""
+
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+import sap.merge
+import sap.prune  # noqa: F401  both imports register their methods
+from sap.compose import Composer, LazyGradients, LazyTensors
+from sap.io import load_tensors, read_meta
+from sap.saliency.judge import AnchorJudge
+from sap.update import Update, load_adapter
+
+if TYPE_CHECKING:
+    from sap.clip.backbone import Backbone
+
+
+def load_composer(
+    plan: Mapping[str, Any], trained: Mapping[str, Update], backbone: "Backbone | None" = None
+) -> Composer:
+    """What merges the clients of a fold at any point.
+
+    `backbone` is loaded from the plan where None is given and a point's method reads the anchors themselves.
+    """
+    counts = {name: read_meta(folder)["sample_count"] for name, folder in plan["clients"].items()}
+    clients = {name: trained[name] for name in plan["clients"]}
+
+    @cache
+    def model() -> "Backbone":
+        from sap.clip.backbone import load_backbone
+
+        return backbone or load_backbone(plan["backbone"])
+
+    @cache
+    def judged(saliency: str, size: int, alignment: str) -> AnchorJudge:
+        anchors = load_tensors(Path(plan["anchors"][saliency]) / "anchors.safetensors")
+        pixels = model().normalise(anchors["images"][:size])
+        return AnchorJudge(model(), pixels, anchors["tokens"][:size], alignment)
+
+    def judge(settings: Mapping[str, Any]) -> AnchorJudge:
+        return judged(settings["saliency"], settings["anchor_size"], settings["alignment"])
+
+    return Composer(clients, counts, _gradients(plan), plan["seed"], _statistics(plan), judge)
+
+
+def load_clients(plan: Mapping[str, Any]) -> dict[str, Update]:
+    """The uploads of a plan's clients, without a backbone to check them against."""
+    return {name: load_adapter(folder) for name, folder in plan["clients"].items()}
+
+
+def _gradients(plan: Mapping[str, Any]) -> Callable[[Mapping[str, Any], str], LazyGradients]:
+    """Reader of the gradients that a point's settings ask for: (settings, client) -> {layer: tensor}."""
+
+    @cache
+    def opened(folder: str, size: int) -> LazyGradients:
+        return LazyGradients(Path(folder) / "gradients.safetensors", size)
+
+    def read(settings: Mapping[str, Any], client: str) -> LazyGradients:
+        return opened(plan["gradients"][settings["saliency"]][client], settings["anchor_size"])
+
+    return read
+
+
+def _statistics(plan: Mapping[str, Any]) -> Callable[[Mapping[str, Any], str], Mapping[str, Tensor]]:
+    """Reader of the statistics that a point's settings ask for: (settings, client) -> {"{layer}/{kind}": tensor}."""
+
+    @cache
+    def opened(folder: str) -> LazyTensors:
+        return LazyTensors(Path(folder) / "statistics.safetensors")
+
+    def read(settings: Mapping[str, Any], client: str) -> Mapping[str, Tensor]:
+        return ChainMap(*(opened(plan["statistics"][kind][client]) for kind in settings["measured"].values()))
+
+    return read

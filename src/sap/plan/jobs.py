@@ -1,0 +1,82 @@
+"""Every job that an experiment needs, in the order of the pipeline: where its files lie, and which they are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sap.plan.study import Study
+from sap.plan.trainees import RESULTS
+
+# What a finished job leaves in its folder; a test compares with the rules.
+OUTPUTS = {
+    "prepare_domain": ("images.npy", "index.csv", "skipped.csv", "meta.json"),
+    "prepare_backbone": ("open_clip_model.safetensors", "open_clip_config.json", "meta.json"),
+    "embed_classes": ("text_features.safetensors", "meta.json"),
+    "draw_anchors": ("anchors.safetensors", "anchors.csv", "meta.json"),
+    "train_client": ("adapter_model.safetensors", "adapter_config.json", "train.jsonl", "meta.json"),
+    "score_client": ("gradients.safetensors", "meta.json"),
+    "measure": ("statistics.safetensors", "meta.json"),
+    "diagnose": ("agreement.csv", "saliency.csv", "meta.json"),
+    "evaluate": ("rows.jsonl", "predictions.safetensors"),
+    "audit": ("audit.jsonl",),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a rule. `rows` counts the rows that an evaluation owes per point, in the plan's order; else empty."""
+
+    stage: str
+    folder: str
+    outputs: tuple[str, ...]
+    title: str
+    rows: Mapping[str, int]
+
+    @property
+    def benchmark(self) -> str:
+        """Where Snakemake writes down the job's seconds."""
+        return f"{RESULTS}/benchmarks/{self.stage}/{self.folder.split('/', 2)[2]}.tsv"
+
+
+def jobs_of(study: Study, reports: Mapping[str, Sequence[str]]) -> list[Job]:
+    """The jobs behind the tables and figures of a study, upstream first.
+
+    `reports` names the files of the last stages: {"tables": ["main.csv", ...], "figures": [...]}.
+    """
+    jobs: list[Job] = []
+
+    def add(stage: str, folder: str, title: str = "", rows: Mapping[str, int] | None = None) -> None:
+        outputs = OUTPUTS[stage] if stage in OUTPUTS else tuple(reports[stage])
+        jobs.append(Job(stage, folder, outputs, title, rows or {}))
+
+    for domain in study.domains:
+        add("prepare_domain", study.data_folder(domain), domain)
+    add("prepare_backbone", study.backbone_folder)
+    add("embed_classes", study.classes_folder)
+    for draw in dict.fromkeys(gradient[2] for gradient in study.gradients):
+        add("draw_anchors", study.anchors_folder(draw), f"draw {draw}")
+    for trainee in study.trainees:
+        for seed in study.seeds:
+            add("train_client", trainee.folder(seed), f"{trainee.name}, seed {seed}")
+    for gradient in study.gradients:
+        for client in study.clients:
+            for seed in study.seeds:
+                add("score_client", study.saliency_folder(gradient, client, seed), f"{client.name}, seed {seed}")
+    for kind in study.measured:
+        for client in study.clients:
+            for seed in study.seeds:
+                folder = study.measure_folder(study.measure_id(kind), client, seed)
+                add("measure", folder, f"{kind[0]} of {client.name}, seed {seed}")
+    for seed in study.seeds:
+        add("diagnose", study.diagnose_folder(seed), f"seed {seed}")
+    for target in study.targets:
+        for shard in range(study.settings["evaluate"]["shards"]):
+            points = study.shard_points(target, shard)
+            rows = {point.id: len(study.domains) if "seen" in point.views else 1 for point in points}
+            for seed in study.seeds:
+                add("evaluate", study.shard_folder(target, seed, shard), f"{target}, seed {seed}", rows)
+    for target in study.targets:
+        for seed in study.audited_seeds:
+            add("audit", study.audit_folder(target, seed), f"{target}, seed {seed}")
+    for stage in reports:
+        add(stage, f"{RESULTS}/{stage}/{study.name}")
+    return jobs

@@ -1,0 +1,78 @@
+"""What real runs leave behind: which files each experiment uses, and a word on libraries that have changed since."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sap.errors import SapError
+from sap.io import read_json, write_json
+from sap.plan.jobs import Job, jobs_of
+from sap.plan.study import Study
+from sap.plan.trainees import RESULTS
+from sap.provenance import versions
+
+FOLDER = Path(RESULTS) / "experiments"
+
+
+def record(study: Study, reports: Mapping[str, Sequence[str]], plans: Iterable[str]) -> None:
+    """Write results/experiments/<name>.json: the experiment's settings and every path under results/ that it uses.
+
+    `reports` as for `jobs_of`; `plans` are the plan files that its jobs name.
+    """
+    jobs = jobs_of(study, reports)
+    on_demand = [
+        f"{RESULTS}/{stage}/{study.cohort_id}/{point.id}" for stage in ("prune", "merge") for point in study.points
+    ]
+    uses = [job.folder for job in jobs] + [job.benchmark for job in jobs] + [*plans] + on_demand
+    write_json(FOLDER / f"{study.name}.json", {"settings": study.settings, "uses": sorted(set(uses))})
+
+
+def experiments() -> dict[str, Any]:
+    """The recorded experiments by name."""
+    return {path.stem: read_json(path) for path in sorted(FOLDER.glob("*.json"))}
+
+
+def forget(name: str) -> None:
+    """Remove an experiment's record; its files then count as unused. SapError for an unknown name."""
+    known = experiments()
+    if name not in known:
+        raise SapError(f"there is no experiment '{name}'; recorded are: {', '.join(known) or 'none'}.")
+    (FOLDER / f"{name}.json").unlink()
+
+
+def version_warnings(jobs: Sequence[Job], ignored: Sequence[str] = ()) -> list[str]:
+    """One sentence per package whose installed version is not the one that made artifacts which the jobs would reuse.
+
+    Packages in `ignored` (versions.invalidate) run their stages again, so nothing of theirs is reused.
+    """
+    installed = versions()
+    made: Counter[tuple[str, str, str]] = Counter()
+    for job in jobs:
+        path = Path(job.folder) / "meta.json"
+        if "meta.json" in job.outputs and path.exists():
+            for package, version in _versions(path).items():
+                if package not in ignored and version != installed.get(package, version):
+                    made[package, version, job.stage] += 1
+    return [
+        f"{package} is {installed[package]} here, and {_listed(made, package)}. If that may change numbers, "
+        f"add {package} to versions.invalidate in the config: then everything runs again."
+        for package in dict.fromkeys(name for name, _, _ in made)
+    ]
+
+
+def _listed(made: Mapping[tuple[str, str, str], int], package: str) -> str:
+    parts = []
+    for version in dict.fromkeys(one for name, one, _ in made if name == package):
+        stages = [
+            f"{count} of {stage}" for (name, one, stage), count in made.items() if (name, one) == (package, version)
+        ]
+        parts.append(f"{', '.join(stages)} were made with {version}")
+    return f"of the artifacts that this experiment has {' and '.join(parts)}"
+
+
+def _versions(path: Path) -> Mapping[str, str]:
+    try:
+        return read_json(path).get("versions", {})
+    except (SapError, AttributeError):
+        return {}  # damaged: its readers will say so

@@ -1,0 +1,147 @@
+"""Cleaning up: what a recorded experiment uses stays, links and living jobs are left alone."""
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from sap.errors import SapError
+from sap.plan.jobs import jobs_of
+from sap.plan.manifest import shard_plan, store_plan
+from sap.plan.records import experiments, forget, record, version_warnings
+from sap.plan.study import build_study
+from sap.plan.unused import find_unused, remove
+from sap.progress import Heartbeat, born_at
+from sap.provenance import versions
+
+REPORTS = {"tables": ["main.csv"], "figures": ["main.pdf"]}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def make(study) -> None:
+    """Every job's files, as a run leaves them."""
+    for job in jobs_of(study, REPORTS):
+        for path in [*(f"{job.folder}/{name}" for name in job.outputs), job.benchmark]:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text("{}")
+
+
+def plans_of(study) -> list[str]:
+    return [store_plan(shard_plan(study, "photo", seed, 0), "evaluate") for seed in study.seeds]
+
+
+def used() -> set[str]:
+    return {path for experiment in experiments().values() for path in experiment["uses"]}
+
+
+def files() -> set[Path]:
+    return {path for path in Path("results").rglob("*") if path.is_file()}
+
+
+def test_everything_that_a_recorded_experiment_uses_is_used(config):
+    study = build_study(config)
+    make(study)
+    record(study, REPORTS, plans_of(study))
+    for stage in ("merge", "prune"):
+        Path(f"results/{stage}/{study.cohort_id}/{study.points[0].id}/photo/seed-0").mkdir(parents=True)
+    Path(f"{study.clients[0].folder(0)}.resume").mkdir()
+    Path("results/index.csv").write_text("stage,id,settings\n")
+    assert find_unused(used()) == []
+
+
+def test_another_experiments_trainings_stay_and_a_replaced_ones_go(config, changed):
+    first, second = build_study(config), build_study(changed("train.learning_rate", 0.005))
+    for study in (first, second):
+        make(study)
+    record(first, REPORTS, plans_of(first))
+    before = files()
+    record(second, REPORTS, plans_of(second))  # of the same name: the experiment was edited
+    found = find_unused(used())
+    assert {entry.stage for entry in found} >= {
+        "clients",
+        "saliency",
+        "evaluate",
+        "audit",
+        "diagnose",
+        "benchmarks",
+        "plans",
+    }
+    former = {trainee.train_id for trainee in first.trainees}
+    assert {entry.name for entry in found if entry.stage == "clients"} == former
+    for entry in found:
+        remove(entry)
+    kept = {Path(f"{job.folder}/{name}") for job in jobs_of(second, REPORTS) for name in job.outputs}
+    assert kept <= files()
+    assert not any(name in str(path) for path in files() for name in former)
+    assert before - files()
+
+
+def test_a_link_and_what_lies_behind_it_are_left_alone(tmp_path):
+    elsewhere = tmp_path / "elsewhere" / "seed-0"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "meta.json").write_text("{}")
+    Path("results/clients/id").mkdir(parents=True)
+    Path("results/clients/id/photo").symlink_to(elsewhere.parent)
+    Path("results/anchors").symlink_to(elsewhere.parent)
+    assert find_unused(set()) == []
+
+
+def test_a_link_inside_a_removed_folder_is_removed_and_not_its_target(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "image.png").write_text("x")
+    Path("results/anchors/id").mkdir(parents=True)
+    Path("results/anchors/id/link").symlink_to(tmp_path / "data")
+    (entry,) = find_unused(set())
+    remove(entry)
+    assert not Path("results/anchors/id").exists()
+    assert (tmp_path / "data" / "image.png").exists()
+
+
+def test_a_folder_in_which_a_job_is_at_work_stays():
+    folder = Path("results/clients/id/photo/seed-0")
+    folder.mkdir(parents=True)
+    Path(f"{folder}.resume").mkdir()
+    beat = Heartbeat("train_client", socket.gethostname(), os.getpid(), born_at(os.getpid()), time.time(), time.time())
+    (folder / ".progress.json").write_text(json.dumps(vars(beat)))
+    (entry,) = find_unused(set())
+    assert entry.busy
+    remove(entry)
+    assert folder.exists()
+    assert Path(f"{folder}.resume").exists()
+
+
+def test_files_that_the_workflow_does_not_make_are_left_alone():
+    for name in ("results/notes.txt", "results/mine/file", "results/plans/code-0123456789.json", "results/README.md"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("x")
+    assert find_unused(set()) == []
+
+
+def test_a_forgotten_experiment_uses_nothing(config):
+    study = build_study(config)
+    make(study)
+    record(study, REPORTS, plans_of(study))
+    forget(study.name)
+    assert {entry.stage for entry in find_unused(used())} >= {"data", "backbones", "clients", "tables", "figures"}
+    with pytest.raises(SapError, match=f"no experiment '{study.name}'"):
+        forget(study.name)
+
+
+def test_an_artifact_of_another_library_version_is_named_once(config):
+    study = build_study(config)
+    jobs = [job for job in jobs_of(study, REPORTS) if job.stage == "train_client"]
+    for number, job in enumerate(jobs[:3]):
+        Path(job.folder).mkdir(parents=True)
+        made = versions() | ({"torch": "1.0"} if number else {})
+        Path(f"{job.folder}/meta.json").write_text(json.dumps({"versions": made}))
+    (sentence,) = version_warnings(jobs)
+    assert f"torch is {versions()['torch']} here" in sentence
+    assert "2 of train_client were made with 1.0" in sentence
+    assert version_warnings(jobs, ignored=["torch"]) == []

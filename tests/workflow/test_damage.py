@@ -1,0 +1,148 @@
+"""A truncated or bit-flipped file of any artifact is never used: its readers heal it, or stop with one clear sentence.
+
+The scripts run with the commands that Snakemake prints, in this process: their imports would take most of the time.
+"""
+
+import re
+import runpy
+import shlex
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.workflow.compare import content
+
+pytestmark = pytest.mark.slow
+
+JOBS = {  # outputs below results/
+    "anchors": "anchors/*",
+    "texts": "classes/*",
+    "train": "clients/*/sketch/seed-0",
+    "score": "saliency/*/*/printed/seed-0",
+    "measure": "measure/*/*/printed/seed-0",
+    "diagnose": "diagnose/*/seed-0",
+    "evaluate": "evaluate/*/sketch/seed-0/shard-0",
+    "audit": "audit/*/sketch/seed-0",
+    "tables": "tables/*",
+    "figures": "figures/*",
+}
+READERS = {  # file of an artifact -> jobs that read it
+    "backbones/*/open_clip_model.safetensors": "texts train score measure evaluate",
+    "backbones/*/open_clip_config.json": "anchors texts train",
+    "backbones/*/meta.json": "texts evaluate",
+    "classes/*/text_features.safetensors": "train measure evaluate",
+    "classes/*/meta.json": "train evaluate",
+    "data/*/sketch/images.npy": "train evaluate figures",
+    "data/*/sketch/index.csv": "train evaluate figures",
+    "data/*/sketch/meta.json": "train evaluate",
+    "anchors/*/anchors.safetensors": "score evaluate",
+    "anchors/*/meta.json": "score",
+    "clients/*/printed/seed-0/adapter_model.safetensors": "score measure diagnose evaluate audit",
+    "clients/*/printed/seed-0/adapter_config.json": "score evaluate",
+    "clients/*/printed/seed-0/meta.json": "evaluate audit tables",
+    "saliency/*/*/printed/seed-0/gradients.safetensors": "diagnose evaluate audit",
+    "saliency/*/*/printed/seed-0/meta.json": "evaluate tables",
+    "measure/*/*/printed/seed-0/statistics.safetensors": "evaluate",
+    "measure/*/*/printed/seed-0/meta.json": "evaluate tables",
+    "diagnose/*/seed-0/agreement.csv": "figures",
+    "diagnose/*/seed-0/saliency.csv": "figures",
+    "diagnose/*/seed-0/meta.json": "tables",
+    "evaluate/*/sketch/seed-0/*/rows.jsonl": "evaluate tables",
+    "evaluate/*/sketch/seed-0/*/predictions.safetensors": "evaluate",
+    "audit/*/sketch/seed-0/audit.jsonl": "audit tables",
+    "plans/evaluate-*.json": "evaluate",
+    "plans/audit-*.json": "audit",
+    "plans/report-*.json": "tables",
+}
+
+UNREAD = {"train.jsonl", "pretrain.jsonl", "anchors.csv", "skipped.csv"}  # for people: nobody computes with these
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: Path) -> None:
+    """One bit of every kilobyte, and at least one."""
+    whole = bytearray(path.read_bytes())
+    for position in range(len(whole) // 2 % 1024, len(whole), 1024):
+        whole[position] ^= 4
+    path.write_bytes(whole)
+
+
+@pytest.fixture(scope="module")
+def commands(finished) -> dict[str, list[str]]:
+    """Output folder -> the command of its job, as Snakemake prints it."""
+    printed = finished.run("--dry-run", "--forceall", "--printshellcmds").stdout
+    found = {}
+    for line in re.findall(r"python (workflow/scripts/.*)", printed):
+        command = shlex.split(re.split(r" (?:&>|2>&1) ", line)[0])
+        found[command[command.index("--out") + 1]] = command
+    assert len(found) > 20
+    return found
+
+
+@pytest.fixture
+def job(copied, commands, monkeypatch):
+    """Runs the job of an output folder again, as Snakemake does after its outputs were deleted; returns its error."""
+    monkeypatch.chdir(copied.folder)
+    monkeypatch.setenv("SAP_DEVICE", "cpu")
+    before, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
+
+    def run(folder: str) -> str:
+        script, *arguments = commands[folder]
+        monkeypatch.setattr("sys.argv", [script, *arguments])
+        torch.set_num_threads(1)
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as end:
+            return str(end)
+        return ""
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("damage", [cut, flip])
+@pytest.mark.parametrize(("file", "reader"), [(file, reader) for file in READERS for reader in READERS[file].split()])
+def test_a_damaged_file_is_healed_or_refused_by_every_reader(finished, copied, job, file, reader, damage):
+    damaged = copied.glob(f"results/{file}")
+    (folder,) = (str(path.relative_to(copied.folder)) for path in copied.glob(f"results/{JOBS[reader]}"))
+    for path in damaged:
+        damage(path)
+        assert path.read_bytes() != (finished.folder / path.relative_to(copied.folder)).read_bytes()
+    if Path(folder) not in {path.parent.relative_to(copied.folder) for path in damaged}:
+        shutil.rmtree(copied.folder / folder)
+        (copied.folder / folder).mkdir()
+    error = job(folder)
+    names = {str(path.relative_to(copied.folder / "results")) for path in damaged}
+    expected = content(finished)
+    wrong = {name for name, found in content(copied).items() if found != expected.get(name)}
+    wrong = {name for name in wrong if ".progress/" not in name}  # good rows of a shard whose other points failed
+    if error:
+        assert any(path.name in error for path in damaged), error
+        assert re.search(r"run the same snakemake command again|Run snakemake --forcerun", error, re.IGNORECASE), error
+    healed = not error and names == {name for name in names if name.startswith(folder.removeprefix("results/"))}
+    assert wrong <= (set() if healed else names)
+
+
+def test_every_kind_of_file_that_a_study_leaves_is_covered(finished):
+    folders = (
+        "backbones",
+        "classes",
+        "data",
+        "anchors",
+        "clients",
+        "saliency",
+        "measure",
+        "diagnose",
+        "evaluate",
+        "audit",
+    )
+    kinds = {(path.split("/")[0], Path(path).name) for path in content(finished) if path.split("/")[0] in folders}
+    tested = {(file.split("/")[0], Path(file).name) for file in READERS}
+    assert {kind for kind in kinds - tested if kind[1] not in UNREAD} == set()
