@@ -6,10 +6,10 @@ Both train the same random ViT-B/32 on the same folder of JPEGs that this script
 the same rank, layers, batches and AdamW at a constant rate, against text features computed once. The plain loop is
 open_clip's own preprocessing in a DataLoader over torchvision's ImageFolder, stock peft, torch.optim.AdamW, float32.
 Ours is `train_client` on a store of `prepare_domain`, whose one-off cost has a line of its own. Every loop runs in a
-process of its own; images/s leave out each loop's first epoch. The losses may differ by order, start values and peft's gradient of out_proj (see
-sap.clip.lora), not in their course: both loops see each image once per epoch. Ours with another seed shows how far such
-curves lie apart by chance. Peak memory is that of the loop's own process, without the DataLoader's; on a GPU, what torch
-allocated there.
+process of its own; images/s leave out each loop's first epoch. The losses may differ by order, start values and peft's
+gradient of out_proj (see sap.clip.lora), not in their course: both loops see each image once per epoch. Ours with
+another seed shows how far such curves lie apart by chance. Peak memory is that of the loop's own process, without the
+DataLoader's; on a GPU, what torch allocated there.
 
 Where a CUDA device is visible, lines for training and evaluation on it follow, with their share of the rate at which
 one large bf16 product runs in the same process. The work counted is that of the products which torch executes.

@@ -9,7 +9,7 @@ from tests.workflow.small_study import Workflow
 
 MEASURED = ("seconds", "images_per_second", "peak_memory_bytes", "memory", "digest", "git_commit")
 BYTES = (".safetensors", ".npy", "adapter_config.json", "open_clip_config.json")
-SKIPPED = ("benchmarks", "plans", "figures")  # times; what a dry run leaves; drawings of the tables
+SKIPPED = ("benchmarks", "plans", "experiments", "figures")  # times; what dry runs leave; drawings of the tables
 
 
 def content(workflow: Workflow) -> dict[str, Any]:

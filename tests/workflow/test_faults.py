@@ -78,28 +78,42 @@ def test_the_next_step_that_a_damaged_file_names_heals_the_study(finished, copie
     assert differences(finished, copied) == []
 
 
-@pytest.mark.parametrize(("stop", "every"), [(signal.SIGKILL, 0.0), (signal.SIGTERM, 1000.0)])
+STOPPED = """
+import os, runpy, sys
+from sap.evaluate import runner
+
+def judge_points(*given, judge=runner.judge_points):
+    for number, found in enumerate(judge(*given)):
+        if number == 5:
+            os.kill(os.getpid(), {signal})
+        yield found
+
+runner.judge_points = judge_points
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(("stop", "every"), [(signal.SIGKILL, 0), (signal.SIGTERM, 1000)])
 def test_rows_of_a_killed_evaluation_are_not_computed_again(finished, copied, stop, every):
     fold = reset_fold(copied, "sketch")
     printed = copied.run("--dry-run", "--printshellcmds", "--", f"{fold}/rows.jsonl").stdout
     command = shlex.split(re.search(r"python (workflow/scripts/evaluate.*) &>", printed)[1])
     (copied.folder / fold).mkdir()
+    code = STOPPED.format(signal=int(stop))
+    job = subprocess.run(
+        [sys.executable, "-c", code, *command, "--save-every", str(every)],
+        cwd=copied.folder,
+        env=os.environ | {"SAP_DEVICE": "cpu"},
+        check=False,
+    )
+    assert job.returncode == (-stop if stop == signal.SIGKILL else 128 + stop)
     side = copied.folder / f"{fold}.progress" / "rows.jsonl"
-    log = copied.folder / "killed.log"
-    with open(log, "w") as output:
-        job = subprocess.Popen(
-            [sys.executable, *command, "--save-every", str(every)], cwd=copied.folder, stdout=output, stderr=output
-        )
-        while job.poll() is None and not (side.exists() if every == 0 else re.search(r"row/s", log.read_text())):
-            time.sleep(0.01)
-        job.send_signal(stop)
-        assert job.wait() != 0
-    there = len(read_jsonl(side))
-    assert there > 0
+    assert len(read_jsonl(side)) == 5
     copied.run("--", f"{fold}/rows.jsonl")
-    (rerun,) = copied.glob("logs/evaluate/*/sketch/seed-0/shard-0.log")
+    (log,) = copied.glob("logs/evaluate/*/sketch/seed-0/shard-0.log")
     rows = len(read_jsonl(copied.folder / fold / "rows.jsonl"))
-    assert f"/{rows - there} [" in rerun.read_text()
+    assert f"/{rows - 5} [" in log.read_text()
     assert not side.parent.exists()
     assert differences(finished, copied) == []
 
