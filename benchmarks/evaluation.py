@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
+from sap.cli import run
 from sap.compose import Composer
 from sap.evaluate import load
 from sap.evaluate.rows import RowStore
@@ -38,7 +39,6 @@ from sap.update import Update
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "workflow" / "scripts" / "evaluate.py"
-PROCESSES = 10  # of one point each
 
 
 def sweep_points(count: int, saliency: str, anchor_size: int) -> list[dict]:
@@ -112,7 +112,7 @@ class Parts:
         Update.applied = wrapped
 
 
-def measure(plan: dict, count: int, folder: Path, batch_size: int, threads: int) -> list[list]:
+def measure(plan: dict, count: int, folder: Path, batch_size: int, threads: int, processes: int) -> list[list]:
     """Rows of the table for one number of points."""
     path = stored(plan, folder)
     judge, tests, _, _ = load.load_fold(plan, "cpu", batch_size)
@@ -134,7 +134,7 @@ def measure(plan: dict, count: int, folder: Path, batch_size: int, threads: int)
     script = runpy.run_path(str(SCRIPT), run_name="sweep")
     sys.argv = [str(SCRIPT), *arguments]
     start = time.perf_counter()
-    script["main"](script["parse_args"]())
+    run(script["main"], script["parse_args"])
     total = time.perf_counter() - start
     floor += bare(judge, batches, count - count // 2)
     rows = [[f"bare forward passes: {count} × {len(test.rows)} images", floor, 1.0]]
@@ -142,7 +142,7 @@ def measure(plan: dict, count: int, folder: Path, batch_size: int, threads: int)
     rows += [[f"  {part}", seconds, seconds / floor] for part, seconds in parts.seconds.items()]
     rest = total - sum(parts.seconds.values())
     rows.append(["  keys, names, norms, progress", rest, rest / floor])
-    alone = one_by_one(plan, folder, batch_size, threads)
+    alone = one_by_one(plan, folder, batch_size, threads, processes)
     rows.append([f"one process per point (from {len(alone)})", np.mean(alone) * count, np.mean(alone) * count / floor])
     return rows
 
@@ -160,10 +160,10 @@ def bare(judge: Judge, batches: list[torch.Tensor], passes: int) -> float:
     return time.perf_counter() - start
 
 
-def one_by_one(plan: dict, folder: Path, batch_size: int, threads: int) -> list[float]:
+def one_by_one(plan: dict, folder: Path, batch_size: int, threads: int, processes: int) -> list[float]:
     """Seconds of some points in a process of their own."""
     points, seconds = plan["points"], []
-    for number, point in enumerate(points[:: max(1, len(points) // PROCESSES)][:PROCESSES]):
+    for number, point in enumerate(points[:: max(1, len(points) // processes)][:processes]):
         path = stored(plan | {"points": [point]}, folder)
         command = [sys.executable, str(SCRIPT), "--plan", str(path), "--batch-size", str(batch_size)]
         start = time.perf_counter()
@@ -247,6 +247,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="for vit")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=10, help="of one point each, to extrapolate from")
     parser.add_argument("--output", type=Path, help="append the rows here as lines of JSON, too")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -257,7 +258,7 @@ def main() -> None:
         plan, saliency, anchor_size = shape
         for count in args.points:
             points = sweep_points(count, saliency, anchor_size)
-            rows = measure(plan | {"points": points}, count, folder, args.batch_size, args.threads)
+            rows = measure(plan | {"points": points}, count, folder, args.batch_size, args.threads, args.processes)
             print(tabulate(rows, headers=["part", "seconds", "× floor"], floatfmt=".2f"), flush=True)
             if args.output:
                 with args.output.open("a") as lines:

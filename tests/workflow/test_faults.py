@@ -74,7 +74,7 @@ def test_the_next_step_that_a_damaged_file_names_heals_the_study(finished, copie
         r"adapter_model\.safetensors is damaged .* Delete the folder (.*) and run", error_of(found.stdout)
     )
     shutil.rmtree(copied.folder / named[1])
-    copied.run()
+    copied.run("--", f"{fold}/rows.jsonl")
     assert differences(finished, copied) == []
 
 
@@ -130,7 +130,7 @@ def test_a_second_run_in_the_folder_waits_for_nobody_and_says_so(copied):
 
 
 def test_two_runs_without_the_lock_end_with_equal_results(finished, copied):
-    for stage in ("evaluate", "audit", "saliency", "diagnose"):
+    for stage in ("evaluate", "audit", "saliency", "diagnose", "tables", "figures"):
         shutil.rmtree(copied.folder / "results" / stage)
     with tempfile.TemporaryFile("w") as output, copied.started(output, "--nolock") as first:
         copied.run("--nolock", check=False)
@@ -152,7 +152,7 @@ def test_a_clock_that_jumped_stops_with_both_files_named_and_touching_them_heals
     assert re.search(r"Output .*/printed/.* older modification time .* input .*/meta\.json .*clock skew", found.stdout)
     for path in inputs:
         path.touch()
-    copied.run()
+    copied.run("--", target)
     assert differences(finished, copied) == []
 
 

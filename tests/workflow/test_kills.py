@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 LEAST = 20  # kills of living jobs
 RUNS_KILLED = (4, 12)  # after so many kills, the whole process group goes instead of one job
-OFTEN = {"train_client": 2, "evaluate": 3, "audit": 3}  # kills per job, else one
+OFTEN = {"train_client": 3, "evaluate": 5, "audit": 4}  # kills per job, else two
 MOST_RUNS = 60
 
 
@@ -63,7 +63,7 @@ class Killer:
             except psutil.NoSuchProcess:
                 break
             for process, job in jobs.items():
-                if process not in self._due and self.kills[job] < OFTEN.get(job[0], 1):
+                if process not in self._due and self.kills[job] < OFTEN.get(job[0], 2):
                     self._due[process] = time.monotonic() + self.random.uniform(0, self.seconds[job[0]])
                 if self._due.get(process, float("inf")) <= time.monotonic() and self.kill(process, job, run):
                     return
