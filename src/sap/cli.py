@@ -23,7 +23,7 @@ def run(main: Callable[[argparse.Namespace], None], parse_args: Callable[[], arg
     A rule's job (it is given --out, and --plan or --code) keeps a heartbeat in its --out folder while it runs.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    _keep_freed_memory()
+    keep_freed_memory()
     leave_out_unused()
     try:
         args = parse_args()
@@ -34,7 +34,7 @@ def run(main: Callable[[argparse.Namespace], None], parse_args: Callable[[], arg
         sys.exit(f"error: {error}")
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Ask glibc not to hand freed blocks back to the system while the process runs.
 
     A merge frees and takes tensors of the same few sizes thousands of times. Getting fresh pages for each took a third
