@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sap.attack.labels import KINDS, corrupt_labels, derangement
+from sap.attack.labels import KINDS, corrupt_labels, derangement, selected
 from sap.errors import SapError
 
 LABELS = np.random.default_rng(3).integers(0, 7, 101)
@@ -66,6 +66,17 @@ def test_growing_fractions_are_nested_and_the_input_stays(kind):
     assert np.array_equal(small, corrupted(kind, 0.3))
 
 
+@pytest.mark.parametrize("kind", ["single", "backdoor"])
+def test_the_selected_images_are_those_that_get_the_target(kind):
+    changed = corrupted(kind, 0.4, seed=5)
+    chosen = selected(len(LABELS), 0.4, np.random.default_rng(5))
+    assert len(chosen) == len(set(chosen)) == round(0.4 * len(LABELS))
+    assert np.all(changed[chosen] == 2)
+    assert set(chosen) != set(selected(len(LABELS), 0.4, np.random.default_rng(6)))
+    others = np.setdiff1d(np.arange(len(LABELS)), chosen)
+    assert np.array_equal(changed[others], LABELS[others])
+
+
 @pytest.mark.parametrize("n", [2, 3, 10])
 def test_a_derangement_has_no_fixed_point(n):
     for seed in range(20):
@@ -80,6 +91,7 @@ def test_a_derangement_has_no_fixed_point(n):
         ({"kind": "unifrom"}, "Did you mean 'uniform'"),
         ({"kind": "uniform", "fraction": 1.5}, "fraction must lie in"),
         ({"kind": "single", "target": 7}, "one of the 7 classes"),
+        ({"kind": "backdoor", "target": 7}, "one of the 7 classes"),
         ({"kind": "uniform", "labels": np.zeros(3, int), "n_classes": 1, "target": 0}, "at least 2 classes"),
     ],
 )

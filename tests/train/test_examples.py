@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from sap.attack.backdoor import stamp
 from sap.data.options import CorruptionOptions, PartitionOptions
 from sap.data.store import Domain
 from sap.errors import SapError
@@ -77,6 +78,37 @@ def test_corruption_changes_training_labels_only_and_depends_on_the_name():
 def test_the_target_class_is_given_by_name():
     corruption = CorruptionOptions(kind="single", target_class="three")
     assert set(hold([domain("art")], [("art", None)], corruption=corruption).train.labels) == {2}
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 1.0])
+def test_a_backdoor_stamps_exactly_the_images_that_get_the_target(fraction):
+    corruption = CorruptionOptions(kind="backdoor", fraction=fraction, target_class="two", patch_size=0.5)
+    clean = hold([domain("art"), domain("cartoon")], [("art", None), ("cartoon", None)])
+    held = hold([domain("art"), domain("cartoon")], [("art", None), ("cartoon", None)], corruption=corruption)
+    stamped = held.train.stamped
+    assert stamped.sum() == round(fraction * len(held.train))
+    assert (held.train.labels[stamped] == 1).all()
+    assert np.array_equal(held.train.labels[~stamped], clean.train.labels[~stamped])
+    which = np.arange(len(held.train))[::-1]
+    images, before = held.train.images(which), clean.train.images(which)
+    here = stamped[which]
+    assert np.array_equal(images[here], stamp(before[here], 0.5))
+    assert np.array_equal(images[~here], before[~here])
+    everything = np.arange(len(held.val))
+    assert np.array_equal(held.val.images(everything), clean.val.images(everything))
+    assert held.private_facts()["changed_labels"] == (held.true_labels[stamped] != 1).sum()
+
+
+def test_stamped_images_of_growing_fractions_are_nested_and_the_stored_ones_stay():
+    art = domain("art")
+    before = art.images.copy()
+    small, large = (
+        hold([art], [("art", None)], corruption=CorruptionOptions(kind="backdoor", fraction=fraction)).train
+        for fraction in (0.2, 0.6)
+    )
+    assert (large.stamped[small.stamped]).all()
+    small.images(np.arange(len(small)))
+    assert np.array_equal(art.images, before)
 
 
 def test_folders_in_another_order_than_the_parts_are_refused():

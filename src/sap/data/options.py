@@ -66,13 +66,15 @@ class PartitionOptions:
 class CorruptionOptions:
     kind: str = option(
         "none",
-        "`uniform` random wrong label, a fixed `derangement` of the classes, or one `single` target class",
-        choices=("none", "uniform", "derangement", "single"),
+        "`uniform` random wrong label, a fixed `derangement` of the classes, one `single` target class, or a "
+        "`backdoor`: the target class on images with a patch in a corner",
+        choices=("none", "uniform", "derangement", "single", "backdoor"),
     )
     fraction: float = option(1.0, "share of a corrupted client's training labels that change", low=0, high=1)
     clients: tuple[str, ...] = option((), "names of the corrupted clients (a domain's name when it has one client)")
-    target_class: str | None = option(None, "the class that `single` assigns; null takes the first")
+    target_class: str | None = option(None, "the class that `single` and `backdoor` assign; null takes the first")
     seed: int = option(0, "draw of the corruption", low=0)
+    patch_size: float = option(0.2, "`backdoor` only: side of the patch, a share of the height", above=0, high=1)
 
 
 @dataclass(frozen=True)

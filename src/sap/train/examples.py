@@ -1,13 +1,14 @@
 """What one trainee may see: its share of one or more prepared domains, with its own (perhaps corrupted) labels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sap.attack.labels import corrupt_labels
+from sap.attack.backdoor import stamp
+from sap.attack.labels import corrupt_labels, selected
 from sap.config import parse
 from sap.data.options import CorruptionOptions, PartitionOptions
 from sap.data.partition import client_rows
@@ -22,13 +23,15 @@ class Examples:
     """N labelled images that may lie in several mapped arrays.
 
     `sources`: arrays (·,H,W,3) uint8; image i is `sources[source[i]][row[i]]` and has `labels[i]`; all three index
-    arrays are (N,) int64.
+    arrays are (N,) int64. Where `stamped` (N,) bool is set, an image carries the backdoor's patch of `patch_size`.
     """
 
     sources: tuple[np.ndarray, ...]
     source: np.ndarray
     row: np.ndarray
     labels: np.ndarray
+    stamped: np.ndarray | None = None
+    patch_size: float = 0.2
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -39,6 +42,9 @@ class Examples:
         for number, array in enumerate(self.sources):
             here = self.source[which] == number
             batch[here] = array[self.row[which][here]]
+        if self.stamped is not None:
+            here = self.stamped[which]
+            batch[here] = stamp(batch[here], self.patch_size)
         return batch
 
 
@@ -83,7 +89,8 @@ def examples_of(
 
     `index` null is the whole domain. Otherwise its training images are dealt out by `client_rows`, and its validation
     images follow: each class's are cut in the proportions of that class's training images, so no client validates on
-    another one's data. Corruption changes the training labels only. `classes` are the names in label order.
+    another one's data. Corruption changes the training labels, and a backdoor stamps the training images.
+    `classes` are the names in label order.
     """
     sizes = {domain.name: domain.images.shape[1:] for domain in domains}
     if len(set(sizes.values())) > 1:
@@ -105,14 +112,26 @@ def examples_of(
         raise SapError(f"train_client: {trainee} has no training image. Change data.split or the partition.")
     true_labels = train.labels
     if corruption is not None:
-        target = corruption.target_class
-        if target is not None and target not in classes:
-            raise SapError(f"corruption.target_class: {unknown('class', target, list(classes))}")
-        target = None if target is None else list(classes).index(target)
-        rng = np.random.default_rng(seed_of("corruption", trainee, corruption.seed))
-        wrong = corrupt_labels(true_labels, len(classes), corruption.kind, corruption.fraction, target, rng)
-        train = Examples(train.sources, train.source, train.row, wrong)
+        train = _corrupted(train, corruption, classes, trainee)
     return Holding(train, val, true_labels, len(classes))
+
+
+def _corrupted(train: Examples, corruption: CorruptionOptions, classes: Sequence[str], trainee: str) -> Examples:
+    """The training examples with wrong labels and, of a backdoor, with patches on the same images."""
+
+    def rng() -> np.random.Generator:
+        return np.random.default_rng(seed_of("corruption", trainee, corruption.seed))
+
+    target, fraction = corruption.target_class, corruption.fraction
+    if target is not None and target not in classes:
+        raise SapError(f"corruption.target_class: {unknown('class', target, list(classes))}")
+    target = None if target is None else list(classes).index(target)
+    wrong = corrupt_labels(train.labels, len(classes), corruption.kind, fraction, target, rng())
+    if corruption.kind != "backdoor":
+        return replace(train, labels=wrong)
+    stamped = np.zeros(len(train), bool)
+    stamped[selected(len(train), fraction, rng())] = True
+    return replace(train, labels=wrong, stamped=stamped, patch_size=corruption.patch_size)
 
 
 def _gather(domains: Sequence[Domain], rows: Sequence[np.ndarray]) -> Examples:
