@@ -14,14 +14,20 @@ from sap.clip.backbone import load_backbone
 from sap.clip.lora import add_adapter, lora_layers, save_adapter, set_dropout, trainable
 from sap.clip.options import LoraOptions
 from sap.errors import SapError
-from sap.update import load_adapter
+from sap.update import check_update, load_adapter
 
 BLOCK = "base_model.model.visual.transformer.resblocks.0."
+TEXT_BLOCK = "base_model.model.transformer.resblocks.0."
 
 
 @pytest.fixture
 def pixels(tiny_clip):
     return tiny_clip.normalise(np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8))
+
+
+@pytest.fixture
+def tokens(tiny_clip):
+    return tiny_clip.tokenize(["dog", "a photo of a cat", "a much longer text about an owl, a pig and a hen"])
 
 
 def randomised(adapted, seed=0):
@@ -105,22 +111,27 @@ def test_one_factor_trains_from_zero_against_a_frozen_random_one(tiny_clip, fact
     assert all(p.abs().min() > 0 for name, p in parameters.items() if frozen in name)
 
 
+@pytest.mark.parametrize(("side", "towers"), [("image", "visual"), ("image", "both"), ("text", "both")])
 def test_stock_peft_reads_the_saved_adapter_and_agrees_with_training_with_the_server_and_with_the_update_by_hand(
-    tiny_clip, tiny_clip_folder, pixels, tmp_path
+    tiny_clip, tiny_clip_folder, pixels, tokens, tmp_path, side, towers
 ):
     """When this fails after an upgrade, that PEFT applies out_proj once: see sap.upload.out_proj_times."""
-    adapted = randomised(add_adapter(tiny_clip.model, LoraOptions(rank=4, alpha=8.0), 0, "art"))
+
+    def encoded(model):
+        return getattr(model, f"encode_{side}")({"image": pixels, "text": tokens}[side], normalize=True)
+
+    adapted = randomised(add_adapter(tiny_clip.model, LoraOptions(rank=4, alpha=8.0, towers=towers), 0, "art"))
     save_adapter(adapted, tmp_path)
-    ours = tiny_clip.image_features(pixels)
+    ours = encoded(tiny_clip.model)
     fresh = open_clip.create_model(f"local-dir:{tiny_clip_folder}").eval()
-    theirs = PeftModel.from_pretrained(fresh, str(tmp_path)).base_model.model.encode_image(pixels, normalize=True)
-    hand = by_hand(tmp_path, tiny_clip_folder).encode_image(pixels, normalize=True)
+    theirs = encoded(PeftModel.from_pretrained(fresh, str(tmp_path)).base_model.model)
+    hand = encoded(by_hand(tmp_path, tiny_clip_folder))
     server = load_backbone(tiny_clip_folder)
     with load_adapter(tmp_path).applied(server.model):
-        applied = server.image_features(pixels)
+        applied = encoded(server.model)
     for features in (theirs, hand, applied):
         torch.testing.assert_close(features, ours, atol=1e-5, rtol=0)
-    assert (ours - load_backbone(tiny_clip_folder).image_features(pixels)).abs().max() > 0.1
+    assert (ours - encoded(load_backbone(tiny_clip_folder).model)).abs().max() > 0.1
 
 
 def test_forward_and_backward_leave_the_frozen_weights_bit_for_bit(tiny_clip, tiny_clip_folder, pixels):
@@ -132,13 +143,16 @@ def test_forward_and_backward_leave_the_frozen_weights_bit_for_bit(tiny_clip, ti
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
-def test_gradients_are_those_of_the_update_by_hand(tiny_clip, pixels):
+@pytest.mark.parametrize("module", ["attn", "attn.base_layer.out_proj"])
+@pytest.mark.parametrize("block", [BLOCK, TEXT_BLOCK], ids=["visual", "text"])
+def test_gradients_are_those_of_finite_differences(tiny_clip, pixels, tokens, block, module):
     """Through in_proj and out_proj, where PEFT's own forward has the gradient of one ΔW at the point of two."""
-    adapted = randomised(add_adapter(tiny_clip.model.double(), LoraOptions(rank=4), 0, "art"))
-    factor = dict(adapted.named_parameters())[BLOCK + "attn.base_layer.out_proj.lora_B.default.weight"]
+    adapted = randomised(add_adapter(tiny_clip.model.double(), LoraOptions(rank=4, towers="both"), 0, "art"))
+    factor = dict(adapted.named_parameters())[f"{block}{module}.lora_B.default.weight"]
 
     def loss():
-        return tiny_clip.image_features(pixels.double())[:, 0].sum()
+        visual, text = tiny_clip.image_features(pixels.double()), tiny_clip.text_features(tokens)
+        return (visual if block == BLOCK else text)[:, 0].sum()
 
     loss().backward()
     with torch.no_grad():
@@ -183,6 +197,51 @@ def test_a_tower_without_transformer_blocks_is_refused_with_its_name():
     model = open_clip.CLIP(embed_dim=16, vision_cfg=vision, text_cfg=text)
     with pytest.raises(SapError, match=r"ModifiedResNet.*ViT-B-32"):
         add_adapter(model, LoraOptions(rank=2), 0, "art")
+
+
+def test_both_towers_are_adapted_in_every_block_under_the_names_of_the_models_weights(tiny_clip, tmp_path):
+    adapted = add_adapter(tiny_clip.model, LoraOptions(rank=4, towers="both", first_block=1), 0, "art")
+    save_adapter(randomised(adapted), tmp_path)
+    update = load_adapter(tmp_path)
+    names = ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+    towers = ("transformer.resblocks.0", "visual.transformer.resblocks.1")
+    assert set(update) == {f"{tower}.{name}" for tower in towers for name in names}
+    names_in_peft = dict(adapted.base_model.model.named_parameters())
+    shapes = {name.replace(".base_layer", ""): tuple(p.shape) for name, p in names_in_peft.items()}
+    check_update(update, shapes)
+
+
+def test_the_text_update_is_zero_at_the_start_and_the_visual_start_does_not_depend_on_it(tiny_clip_folder, tokens):
+    before = load_backbone(tiny_clip_folder).text_features(tokens)
+    backbone = load_backbone(tiny_clip_folder)
+    both = start(backbone, towers="both")
+    torch.testing.assert_close(backbone.text_features(tokens), before, atol=1e-6, rtol=0)
+    for name, factor in start(load_backbone(tiny_clip_folder)).items():
+        assert torch.equal(factor, both[name])
+
+
+def test_an_adapted_text_does_not_see_what_stands_after_it(tiny_clip, tokens):
+    randomised(add_adapter(tiny_clip.model, LoraOptions(rank=4, towers="both"), 0, "art"))
+    longer, ends = tokens.clone(), tokens.argmax(1)
+    for row, end in zip(longer, ends, strict=True):
+        row[end + 1 :] = 7
+    torch.testing.assert_close(tiny_clip.text_features(longer), tiny_clip.text_features(tokens), atol=1e-6, rtol=0)
+
+
+def test_a_mask_of_another_meaning_is_refused(tiny_clip):
+    add_adapter(tiny_clip.model, LoraOptions(rank=4), 0, "art")
+    attention, inputs = tiny_clip.model.visual.transformer.resblocks[0].attn, torch.zeros(1, 5, 32)
+    mask = torch.ones(5, 5, dtype=torch.bool).triu(1)
+    with pytest.raises(NotImplementedError, match="one float mask"):
+        attention(inputs, inputs, inputs, need_weights=False, attn_mask=mask)
+
+
+def test_both_towers_of_a_model_with_another_text_tower_are_refused_with_its_name():
+    sizes = {"width": 16, "heads": 2, "layers": 1}
+    vision = {"image_size": 16, "patch_size": 4, "width": 16, "layers": 1, "head_width": 8}
+    model = open_clip.CustomTextCLIP(embed_dim=16, vision_cfg=vision, text_cfg={"context_length": 8, **sizes})
+    with pytest.raises(SapError, match=r"train\.lora\.towers: both .* CustomTextCLIP.*visual"):
+        add_adapter(model, LoraOptions(rank=2, towers="both"), 0, "art")
 
 
 def test_blocks_below_the_first_one_get_no_adapter_and_no_gradient(tiny_clip, pixels, tmp_path):

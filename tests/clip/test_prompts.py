@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sap.clip import prompts
-from sap.clip.prompts import class_features
+from sap.clip.prompts import class_features, prompt_features, prompt_tokens
 from sap.errors import SapError
 
 CLASSES = ("dog", "giraffe", "guitar")
@@ -47,6 +47,17 @@ def test_many_texts_pass_the_model_in_parts(tiny_clip, monkeypatch):
     monkeypatch.setattr(tiny_clip.model, "encode_text", counting(tiny_clip.model.encode_text, parts))
     torch.testing.assert_close(class_features(tiny_clip, CLASSES, ["a {}.", "the {}!"]), whole)
     assert parts == [4, 2]
+
+
+def test_gradients_of_parts_that_are_computed_again_are_those_of_the_whole(tiny_clip, monkeypatch):
+    weight = tiny_clip.model.text_projection.requires_grad_(True)
+    tokens = prompt_tokens(tiny_clip, CLASSES, ["a {}.", "the {}!"])
+    assert tokens.shape == (3, 2, 24)
+    [whole] = torch.autograd.grad(prompt_features(tiny_clip, tokens)[:, 0].sum(), weight)
+    monkeypatch.setattr(prompts, "TEXT_BATCH", 4)
+    [parts] = torch.autograd.grad(prompt_features(tiny_clip, tokens)[:, 0].sum(), weight)
+    torch.testing.assert_close(parts, whole)
+    assert whole.abs().max() > 0.01
 
 
 def counting(function, sizes):

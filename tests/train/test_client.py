@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from sap.clip import prompts
 from sap.clip.backbone import load_backbone
 from sap.clip.lora import trainable
 from sap.clip.options import LoraOptions
+from sap.clip.prompts import prompt_features
 from sap.errors import SapError
 from sap.train import client
 from sap.train.client import train_client
@@ -31,12 +33,15 @@ def examples(n, seed):
 
 
 TEXT = torch.nn.functional.normalize(torch.randn(3, 16, generator=torch.Generator().manual_seed(0)), dim=1)
+# tokens (C,T,L): begin, one or two words, end, nothing
+PROMPTS = torch.tensor([[[49406, 320, word, 49407] + 20 * [0]] for word in (1929, 2368, 5567)])
 TRAIN, VAL = examples(41, 0), examples(12, 1)  # 41 is no multiple of 16: the last batch is smaller
 
 
 @pytest.fixture
 def train(tiny_clip_folder):
     def run(options=OPTIONS, trainee="art", seed=0, val=VAL, text=TEXT, **more):
+        more = {"prompts": PROMPTS if options.lora.towers == "both" else None, **more}
         return train_client(load_backbone(tiny_clip_folder), text, TRAIN, val, options, trainee, seed, **more)
 
     return run
@@ -83,7 +88,10 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("changes", [{}, {"lora": {"dropout": 0.3}}, {"early_stop": 2, "epochs": 5}], ids=str)
+CHANGES = [{}, {"lora": {"dropout": 0.3}}, {"early_stop": 2, "epochs": 5}, {"lora": {"towers": "both", "dropout": 0.3}}]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_a_training_killed_after_an_epoch_ends_with_the_same_bits(train, tmp_path, changes, epoch):
     whole = train(options(**changes))
@@ -167,6 +175,37 @@ def test_factors_that_only_the_last_step_broke_are_not_uploaded(train):
         train(options(epochs=1, batch_size=64, learning_rate=float("inf")))
 
 
-def test_bf16_trains_too(train):
-    trained = train(options(precision="bfloat16", epochs=5))
+def test_both_towers_train_and_the_frozen_text_features_are_not_read(train):
+    trained = train(options(lora={"towers": "both"}, epochs=8), text=None)
+    assert trained.history[-1]["loss"] < 0.3 * trained.history[0]["loss"]
+    assert trained.val_accuracy > trained.start_accuracy
+    trained_b = [factor for name, factor in factors(trained).items() if "lora_B" in name and ".visual." not in name]
+    assert len(trained_b) == 4
+    assert all(factor.any() for factor in trained_b)
+
+
+def test_both_towers_start_where_the_frozen_text_features_do(train, tiny_clip_folder):
+    text = prompt_features(load_backbone(tiny_clip_folder), PROMPTS)
+    still = {"epochs": 1, "learning_rate": 1e-12}
+    frozen, both = train(options(**still), text=text), train(options(**still, lora={"towers": "both"}))
+    assert both.history[0]["loss"] == pytest.approx(frozen.history[0]["loss"], rel=1e-5)
+    assert both.start_accuracy == frozen.start_accuracy
+
+
+def test_parts_of_the_texts_are_computed_again_with_their_own_dropout(train, monkeypatch):
+    monkeypatch.setattr(prompts, "TEXT_BATCH", 2)
+    changes = {"lora": {"towers": "both", "dropout": 0.5}, "epochs": 1}
+    again = train(options(**changes))
+    monkeypatch.setattr(prompts, "checkpoint", lambda function, part, **options: function(part))
+    assert same(again, train(options(**changes)))
+
+
+def test_both_towers_without_prompts_are_refused(train):
+    with pytest.raises(SapError, match=r"train\.lora\.towers: both needs the class prompts, art has none"):
+        train(options(lora={"towers": "both"}), prompts=None)
+
+
+@pytest.mark.parametrize("towers", ["visual", "both"])
+def test_bf16_trains_too(train, towers):
+    trained = train(options(precision="bfloat16", epochs=5, lora={"towers": towers}))
     assert trained.history[-1]["loss"] < trained.history[0]["loss"]

@@ -10,6 +10,8 @@ import pytest
 from sap.clip.backbone import load_backbone
 from sap.data.digits import CLASSES
 from sap.io import digest_file, save_tensors
+from sap.provenance import save_meta
+from sap.update import check_update, load_adapter
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 TRAIN = {"epochs": 1, "batch_size": 16, "lora": {"rank": 2}}
@@ -32,9 +34,10 @@ def train(tiny_clip_folder, tmp_path, monkeypatch):
     features = backbone.text_features(backbone.tokenize(list(CLASSES)))
     save_tensors(tmp_path / "classes" / "text_features.safetensors", {"features": features})
 
-    def run():
+    def run(**lora):
         parts = [{"domain": "sketch", "index": None}]
-        settings = {"train": TRAIN, "parts": parts, "partition": None, "corruption": None}
+        options = TRAIN | {"lora": TRAIN["lora"] | lora}
+        settings = {"train": options, "parts": parts, "partition": None, "corruption": None}
         folders = {"backbone": tiny_clip_folder, "classes": tmp_path / "classes", "domains": tmp_path / "sketch"}
         script("train_client", monkeypatch, settings, trainee="sketch", seed=0, **folders, out=tmp_path / "out")
         return json.loads((tmp_path / "out" / "meta.json").read_text())
@@ -55,6 +58,17 @@ def test_meta_names_every_input_by_digest_without_reading_the_images_again(train
         for name in ("adapter_config.json", "adapter_model.safetensors", "train.jsonl")
     }
     assert not (tmp_path / "out.resume").exists()
+
+
+def test_both_towers_train_on_the_prompts_that_the_class_features_were_made_of(train, tmp_path, tiny_clip_folder):
+    save_meta(tmp_path / "classes", {"settings": {"classes": list(CLASSES), "prompts": ["{}", "a {}."]}})
+    train(towers="both")
+    shapes = {name: tuple(p.shape) for name, p in load_backbone(tiny_clip_folder).model.named_parameters()}
+    update = load_adapter(tmp_path / "out")
+    check_update(update, shapes)
+    texts = [layer for layer in update if layer.startswith("transformer.")]
+    assert len(texts) == 4
+    assert all(update.norms()[layer] > 0 for layer in texts)
 
 
 def test_the_upload_holds_the_adapter_and_nothing_private(train, tmp_path):

@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> None:
         raise SapError("--names, --clients and --gradients must have the same length. Name each client once in each.")
     updates = {name: load_adapter(folder) for name, folder in zip(args.names, args.clients, strict=True)}
     check_alike(updates)
-    columns = ["seed", "layer", "client_a", "client_b", "cosine", "sign_conflict", "weighted_conflict"]
+    columns = ["seed", "layer", "client_a", "client_b", "cosine", "sign_conflict", "weighted_conflict", "angle"]
     rows = [{"seed": args.seed, **row} for row in client_agreement(updates)]
     write_csv(args.out / "agreement.csv", rows, columns)
 

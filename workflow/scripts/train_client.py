@@ -28,6 +28,7 @@ def main(args: argparse.Namespace) -> None:
     device, _slot = claim_device()
     from sap.clip.backbone import WEIGHTS_FILE, load_backbone
     from sap.clip.lora import save_adapter
+    from sap.clip.prompts import prompt_tokens
     from sap.config import parse
     from sap.io import canonical, digest, digest_file, load_tensors, read_meta, write_jsonl
     from sap.provenance import Clock, save_meta
@@ -47,8 +48,13 @@ def main(args: argparse.Namespace) -> None:
     resume = ResumeFile(f"{args.out}.resume", digest(canonical(identity), 64))
     backbone = load_backbone(args.backbone, device)
     features = load_tensors(inputs["classes"])["features"].to(device)
+    prompts = None
+    if options.lora.towers == "both":
+        texts = read_meta(args.classes)["settings"]
+        prompts = prompt_tokens(backbone, texts["classes"], texts["prompts"])
     log = partial(write_jsonl, args.out / "train.jsonl")
-    trained = train_client(backbone, features, held.train, held.val, options, args.trainee, args.seed, resume, log)
+    data = (held.train, held.val)
+    trained = train_client(backbone, features, *data, options, args.trainee, args.seed, resume, log, prompts)
     log(trained.history)
     upload_bytes = save_adapter(trained.adapted, args.out)
     facts = {"trainee": args.trainee, "seed": args.seed, "sample_count": len(held.train), "upload_bytes": upload_bytes}

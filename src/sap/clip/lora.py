@@ -1,4 +1,4 @@
-"""LoRA on the visual transformer, with PEFT: injection, start values, saving.
+"""LoRA on the transformers of CLIP, with PEFT: injection, start values, saving.
 
 PEFT adapts `nn.MultiheadAttention` as one piece, in_proj and out_proj together. Up to PEFT 0.21.2 its forward adds
 out_proj's update twice (W0 + 2ΔW; huggingface/peft#3774, open) but passes back the gradient of one, and by adding and
@@ -38,16 +38,21 @@ class ExactAttention(MultiheadAttention):
     """
 
     def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **kwargs):
-        """Self-attention (N,T,W) as open_clip's visual blocks call it: one input, no mask, no weights returned."""
+        """Self-attention (N,T,W) as open_clip's blocks call it: one input, batch first, no weights returned.
+
+        `attn_mask`: None in the visual blocks; in the text blocks (T,T) floats that are added to the scores.
+        """
         if self.disable_adapters:
             return self.base_layer(query, key, value, **kwargs)
-        attention = self.get_base_layer()
-        asked = kwargs.get("need_weights", True) or kwargs.get("attn_mask") is not None
-        if asked or key is not query or value is not query or not attention.batch_first:
-            raise NotImplementedError("LoRA here adapts self-attention without a mask, batch first, weights not needed")
+        attention, mask = self.get_base_layer(), kwargs.get("attn_mask")
+        # Of a boolean mask nn.MultiheadAttention and scaled_dot_product_attention mean the opposite.
+        odd_mask = mask is not None and (mask.dim() != 2 or not mask.is_floating_point())
+        if kwargs.get("need_weights", True) or odd_mask or not (key is query is value and attention.batch_first):
+            raise NotImplementedError("LoRA here adapts batch-first self-attention, one float mask, weights not needed")
         projected = linear(query, attention.in_proj_weight, attention.in_proj_bias) + _update(self, query)
         heads = projected.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3,N,heads,T,W/heads)
-        mixed = scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+        mask = None if mask is None else mask.to(heads.dtype)
+        mixed = scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2).flatten(2)
         out = attention.out_proj
         base = out.get_base_layer()
         return linear(mixed, base.weight, base.bias) + OUT_PROJ_TIMES * _update(out, mixed), None
@@ -61,23 +66,23 @@ def _update(layer: LoraLayer, inputs: torch.Tensor) -> torch.Tensor:
 def add_adapter(model: nn.Module, options: LoraOptions, seed: int, trainee: str) -> PeftModel:
     """Wrap an open_clip model (in place) with a LoRA adapter on its visual blocks; only the adapter trains.
 
+    With `towers="both"` every block of the text transformer has the same targets; `first_block` is the visual tower's.
+
     The update is zero at the start. `factors="both"` and `"B"`: A (r,n) is uniform in ±1/√n (as in PEFT), B (m,r) is
     zero. `factors="A"`: A trains, so A is zero and the frozen B is uniform in ±1/√m; with B at zero too, no gradient
     would ever reach A. The random factor comes from (seed, layer), and with `start="independent"` also from `trainee`.
 
     Dropout acts on the MLP layers only: the attention's update is part of its weight, where there is no input to drop.
-    Raises SapError for a tower without transformer blocks, a rank above the tower's width, a first block that it does
-    not have, or dropout without an MLP layer.
+    Raises SapError for a tower without transformer blocks, a rank above the tower's width, a first block that the
+    visual tower does not have, or dropout without an MLP layer.
     """
     _check(model, options)
     wanted = "|".join(MODULES[name] for name in options.targets)
     blocks = "|".join(map(str, range(options.first_block, len(model.visual.transformer.resblocks))))
-    config = LoraConfig(
-        r=options.rank,
-        lora_alpha=options.alpha,
-        lora_dropout=options.dropout,
-        target_modules=rf"visual\.transformer\.resblocks\.({blocks})\.({wanted})",
-    )
+    modules = rf"visual\.transformer\.resblocks\.({blocks})\.({wanted})"
+    if options.towers == "both":
+        modules += rf"|transformer\.resblocks\.\d+\.({wanted})"
+    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=modules)
     config._register_custom_module({nn.MultiheadAttention: ExactAttention})
     with torch.random.fork_rng(devices=[]):
         adapted = get_peft_model(model, config).eval()  # PEFT adds its dropout in training mode
@@ -96,13 +101,21 @@ def add_adapter(model: nn.Module, options: LoraOptions, seed: int, trainee: str)
 
 
 def _check(model: nn.Module, options: LoraOptions) -> None:
-    blocks = getattr(getattr(model.visual, "transformer", None), "resblocks", None)
-    if not blocks or not isinstance(getattr(blocks[0], "attn", None), nn.MultiheadAttention):
+    blocks = _blocks(model.visual)
+    if not blocks:
         raise SapError(
             "backbone: LoRA needs a visual transformer with open_clip's standard blocks, this model's visual tower is "
             f"{type(model.visual).__name__}. Choose a ViT such as ViT-B-32, not a ResNet, timm or custom-attention one."
         )
-    width = blocks[0].attn.embed_dim
+    adapted = [blocks]
+    if options.towers == "both":
+        adapted.append(_blocks(model))
+        if not adapted[-1]:
+            raise SapError(
+                "train.lora.towers: both needs the text transformer of open_clip's plain CLIP, this model is a "
+                f"{type(model).__name__}. Set it to visual or choose a model such as ViT-B-32."
+            )
+    width = min(tower[0].attn.embed_dim for tower in adapted)
     if options.rank > width:
         raise SapError(
             f"train.lora.rank must be at most the tower's width {width}, was {options.rank}. Choose a smaller rank."
@@ -114,6 +127,12 @@ def _check(model: nn.Module, options: LoraOptions) -> None:
         )
     if options.dropout and options.targets == ("attention",):
         raise SapError("train.lora.dropout acts on MLP layers only, and train.lora.targets has none. Set it to 0.")
+
+
+def _blocks(tower: nn.Module) -> nn.ModuleList | None:
+    """The tower's transformer blocks; None where it has none, or others than open_clip's standard ones."""
+    blocks = getattr(getattr(tower, "transformer", None), "resblocks", None)
+    return blocks if blocks and isinstance(getattr(blocks[0], "attn", None), nn.MultiheadAttention) else None
 
 
 def lora_layers(adapted: PeftModel) -> Iterator[tuple[str, LoraLayer]]:

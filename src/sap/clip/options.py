@@ -77,3 +77,8 @@ class LoraOptions:
     first_block: int = option(
         0, "first adapted block of the visual tower; what lies below it is then computed once, not at each point", low=0
     )
+    towers: str = option(
+        "visual",
+        "`visual`, or `both`: all blocks of the text tower, too, and each step computes the class texts anew",
+        choices=("visual", "both"),
+    )

@@ -1,8 +1,9 @@
-"""Local training: one trainee adapts the frozen CLIP to its own images, by LoRA on the visual tower."""
+"""Local training: one trainee adapts the frozen CLIP to its own images, by LoRA."""
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from sap.io import seed_of
 from sap.progress import bar
 from sap.train.augment import augment
 from sap.train.examples import Examples
-from sap.train.loop import accuracy, learning_rate, logits_of
+from sap.train.loop import accuracy, learning_rate, logits_of, texts_of
 from sap.train.options import TrainOptions
 from sap.train.resume import ResumeFile, catch_sigterm
 
@@ -70,19 +71,32 @@ def train_client(
     seed: int,
     resume: ResumeFile | None = None,
     on_epoch: Callable[[list[Row]], None] = lambda history: None,
+    prompts: torch.Tensor | None = None,
 ) -> Trained:
     """Minimise the cross-entropy of logit_scale · cos(v, t_c) against frozen text features (C,E) over a LoRA update.
+
+    With train.lora.towers `both`, t_c are the features of `prompts`, tokens (C,T,L) of the classes in their templates,
+    and every step computes them anew; `text_features` are then those of the frozen backbone, and are not read.
 
     The adapter is injected into `backbone.model` in place. Order, augmentation and dropout are drawn from
     (trainee, seed, epoch, step). With `resume`, the state is saved after every epoch, and at SIGTERM after the running
     step, followed by exit status 143; the next call with the same identity ends with bit-identical factors.
 
-    Raises SapError for a loss or a factor that is not finite, and for early stopping without validation images.
+    Raises SapError for a loss or a factor that is not finite, for early stopping without validation images, and for
+    both towers without prompts.
     """
     if options.early_stop is not None and not len(val):
         raise SapError(
             f"train.early_stop needs validation images, {trainee} has none. Raise data.split.val or set it to null."
         )
+    if options.lora.towers == "both" and prompts is None:
+        raise SapError(f"train.lora.towers: both needs the class prompts, {trainee} has none. Embed the classes first.")
+
+    def texts() -> torch.Tensor:
+        if options.lora.towers == "visual":
+            return text_features
+        return texts_of(backbone, prompts, options.precision)
+
     adapted = add_adapter(backbone.model, options.lora, seed, trainee)
     factors = trainable(adapted)
     optimizer = torch.optim.AdamW(
@@ -93,7 +107,7 @@ def train_client(
     if state is not None:
         counters, loss_sum, best = _restore(*state, factors, optimizer)
     else:
-        counters.start_accuracy = accuracy(backbone, val, text_features, options.precision)
+        counters.start_accuracy = accuracy(backbone, val, texts, options.precision)
     per_epoch = -(-len(train) // options.batch_size)
     total = options.epochs * per_epoch
     done = counters.epoch * per_epoch + counters.step
@@ -111,7 +125,7 @@ def train_client(
                 which = order[step * options.batch_size : (step + 1) * options.batch_size]
                 rate = learning_rate(counters.epoch * per_epoch + step, total, options)
                 draw = seed_of("step", trainee, seed, counters.epoch, step)
-                loss = _step(backbone, adapted, factors, optimizer, train, which, text_features, options, rate, draw)
+                loss = _step(backbone, adapted, factors, optimizer, train, which, texts, options, rate, draw)
                 loss_sum = loss_sum + loss * len(which)
                 counters.step = step + 1
                 steps.update()
@@ -127,7 +141,7 @@ def train_client(
                 )
             seconds = time.perf_counter() - started
             images = max(0, len(train) - first * options.batch_size)
-            val_accuracy = accuracy(backbone, val, text_features, options.precision)
+            val_accuracy = accuracy(backbone, val, texts, options.precision)
             counters.epoch, counters.step, loss_sum = counters.epoch + 1, 0, torch.zeros_like(loss_sum)
             counters.history.append(
                 {
@@ -152,29 +166,34 @@ def train_client(
     return Trained(adapted, counters.history, counters.start_accuracy, final)
 
 
-def _step(backbone, adapted, factors, optimizer, train, which, text_features, options, rate, draw) -> torch.Tensor:
+def _step(backbone, adapted, factors, optimizer, train, which, texts, options, rate, draw) -> torch.Tensor:
     """One AdamW step at learning rate `rate` on the examples `which`; returns the batch's mean loss, detached."""
     labels = torch.from_numpy(train.labels[which]).to(backbone.device)
     pixels = backbone.normalise(train.images(which))
     pixels = augment(pixels, options.augment, torch.Generator().manual_seed(draw))
-    if options.lora.dropout:
-        # Dropout knows the global generator only: seed it inside a fork, from the step, so that a resumed run agrees.
-        with torch.random.fork_rng(devices=[backbone.device] if backbone.device.type == "cuda" else []):
-            torch.manual_seed(draw)
-            set_dropout(adapted, True)
-            logits = logits_of(backbone, pixels, text_features, options.precision)
-            set_dropout(adapted, False)
-    else:
-        logits = logits_of(backbone, pixels, text_features, options.precision)
-    loss = functional.cross_entropy(logits, labels, label_smoothing=options.label_smoothing)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    # The backward pass is inside: it computes parts of the text tower again, with the same dropout.
+    with _dropout(adapted, backbone.device, draw) if options.lora.dropout else nullcontext():
+        logits = logits_of(backbone, pixels, texts(), options.precision)
+        loss = functional.cross_entropy(logits, labels, label_smoothing=options.label_smoothing)
+        loss.backward()
     if options.gradient_clip is not None:
         clip_grad_norm_(factors.values(), options.gradient_clip)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
     return loss.detach()
+
+
+@contextmanager
+def _dropout(adapted, device: torch.device, draw: int) -> Iterator[None]:
+    """LoRA dropout inside the block, drawn from `draw`, so that a resumed run agrees."""
+    # Dropout knows the global generator only: it is seeded inside a fork.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(draw)
+        set_dropout(adapted, True)
+        yield
+        set_dropout(adapted, False)
 
 
 def _generator(*names: str | int) -> torch.Generator:

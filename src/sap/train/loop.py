@@ -1,6 +1,7 @@
 """Pieces of the training loop: learning rate, one step's loss, validation."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch.nn import functional
 
 from sap.clip.backbone import Backbone
 from sap.clip.precision import autocast
+from sap.clip.prompts import prompt_features
 from sap.train.examples import Examples
 from sap.train.options import TrainOptions
 
@@ -31,12 +33,19 @@ def logits_of(backbone: Backbone, pixels: torch.Tensor, text_features: torch.Ten
     return backbone.logit_scale * functional.normalize(features.float(), dim=-1) @ text_features.T
 
 
-def accuracy(backbone: Backbone, examples: Examples, text_features: torch.Tensor, precision: str) -> float | None:
-    """Share of correctly classified examples, 0-1; None where there are none."""
+def texts_of(backbone: Backbone, prompts: torch.Tensor, precision: str) -> torch.Tensor:
+    """Text features (C,E) float32 of the class prompts' tokens (C,T,L), from the text tower as it is."""
+    with autocast(prompts.device, precision, "train.precision"):
+        return prompt_features(backbone, prompts)
+
+
+def accuracy(backbone: Backbone, examples: Examples, texts: Callable[[], torch.Tensor], precision: str) -> float | None:
+    """Share of examples that the text features (C,E) of `texts` classify correctly, 0-1; None where there are none."""
     if not len(examples):
         return None
     correct = 0
     with torch.no_grad():
+        text_features = texts()
         for start in range(0, len(examples), VALIDATION_BATCH):
             which = np.arange(start, min(start + VALIDATION_BATCH, len(examples)))
             logits = logits_of(backbone, backbone.normalise(examples.images(which)), text_features, precision)
