@@ -1,0 +1,1 @@
+"""What images tell about a backbone and its updates: the room for a gain, what features carry, who was trained on."""

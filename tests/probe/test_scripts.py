@@ -1,0 +1,133 @@
+"""headroom and probe, from prepared domains and uploads to their files."""
+
+import numpy as np
+import pytest
+
+from sap.clip.backbone import load_backbone
+from sap.data.store import open_store
+from sap.errors import SapError
+from sap.evaluate.load import domain_images, load_judge
+from sap.io import digest_file, load_tensors, read_csv, read_json
+from tests.probe.small_study import (
+    HALF,
+    WHOLE,
+    ZERO_SHOT,
+    fold_plan,
+    noise,
+    run_script,
+    tinted,
+    write_classes,
+    write_domain,
+    write_upload,
+)
+
+SPLITS = np.array(["train"] * 24 + ["val"] * 4 + ["test"] * 20)
+DOMAINS = ("red", "green")
+
+
+@pytest.fixture
+def study(tmp_path, tiny_clip_folder, monkeypatch):
+    """Two domains told apart by their tint, two classes by brightness, and an upload of each domain's client."""
+    monkeypatch.setenv("SAP_DEVICE", "cpu")
+    backbone = load_backbone(tiny_clip_folder)
+    write_classes(backbone.text_features(backbone.tokenize(["dark", "bright"])), tmp_path / "classes")
+    for channel, domain in enumerate(DOMAINS):
+        write_domain(tmp_path / domain, *tinted(channel, 48, channel), SPLITS)
+        write_upload(tiny_clip_folder, tmp_path / "clients" / domain, 0.3)
+    return tmp_path
+
+
+def headroom(study, backbone, **changes):
+    clients = [str(study / "clients" / domain) for domain in DOMAINS]
+    plan = {
+        "dataset": "made", "domain": "green", "precision": "float32", "backbone": str(backbone),
+        "classes": str(study / "classes"), "data": str(study / "green"), "pooled": {},
+        "oracle": {"10": clients[0], "2": clients[1]}, "images": 100, **changes,
+    }  # fmt: skip
+    out = run_script("headroom", plan, study / "headroom")
+    return plan, load_tensors(out / "headroom.safetensors", "np"), read_json(out / "meta.json")
+
+
+def test_headroom_is_what_evaluate_finds_and_a_separable_domain_is_read_by_the_probe(study, tiny_clip_folder):
+    plan, found, meta = headroom(study, tiny_clip_folder)
+    judge, trained = load_judge(plan, plan["oracle"], "cpu", 16, cache_activations=False)
+    test = domain_images("green", plan["data"])
+
+    def correct(update):
+        return judge.probabilities(test, update).argmax(1) == test.labels
+
+    assert np.array_equal(found["labels"], test.labels)
+    assert np.array_equal(found["zero_shot"], correct(None))
+    assert np.array_equal(found["oracle"], [correct(trained["2"]), correct(trained["10"])])  # by number
+    assert not np.array_equal(*found["oracle"])
+    assert found["pooled"].shape == (0, 20)
+    assert found["probe"].all()
+    np.testing.assert_allclose(
+        found["alignment"], (judge.logits(test, None) / 20.0)[np.arange(20), test.labels], atol=1e-6
+    )
+    assert {name: array.dtype.name for name, array in found.items()} == {
+        "labels": "int16", "alignment": "float32",
+        "zero_shot": "uint8", "probe": "uint8", "pooled": "uint8", "oracle": "uint8",
+    }  # fmt: skip
+    assert meta["seeds"] == {"pooled": [], "oracle": ["2", "10"]}
+    assert meta["accuracies"]["oracle"] == [pytest.approx(row.mean()) for row in found["oracle"]]
+    assert meta["accuracies"]["zero_shot"] == pytest.approx(found["zero_shot"].mean())
+    assert (meta["n"], meta["n_train"]) == (20, 24)
+    assert meta["inputs"]["oracle 2"] == digest_file(study / "clients" / "green" / "adapter_model.safetensors")
+
+
+def test_the_headroom_probe_sees_no_more_images_than_it_may_and_says_how_many(study, tiny_clip_folder):
+    assert headroom(study, tiny_clip_folder, images=7)[2]["n_train"] == 7
+    with pytest.raises(SapError, match=r"domain green: a linear probe needs"):
+        headroom(study, tiny_clip_folder, images=1)
+
+
+def probe(study, backbone, points, images=12, name="probe"):
+    out = run_script("probe", fold_plan(study, backbone, DOMAINS, points, images=images), study / name)
+    return load_tensors(out / "probe.safetensors", "np"), read_csv(out / "probe.csv"), read_json(out / "meta.json")
+
+
+def test_a_probe_reads_style_and_class_of_separable_domains_at_every_point(study, tiny_clip_folder):
+    points = [WHOLE, ZERO_SHOT, HALF]
+    found, rows, meta = probe(study, tiny_clip_folder, points)
+    assert found["domain"].shape == found["class"].shape == (3, 24)
+    assert found["domain"].all()
+    assert found["class"].all()
+    assert found["domains"].tolist() == [0] * 12 + [1] * 12
+    assert np.bincount(found["labels"]).tolist() == [12, 12]
+    assert [row["point"] for row in rows] == meta["points"] == ["whole", "zero_shot", "half"]
+    assert [(row["n"], row["n_train"], row["domain_accuracy"]) for row in rows] == [("24", "24", "1.0")] * 3
+    whole, zero, half = (float(row["norm"]) for row in rows)
+    assert zero == 0 < half < whole
+    assert meta["domains"] == list(DOMAINS)
+
+
+def test_a_points_numbers_do_not_depend_on_the_other_points(study, tiny_clip_folder):
+    write_domain(study / "green", *noise(48, 5), SPLITS)
+    together, rows, _ = probe(study, tiny_clip_folder, [HALF, WHOLE, ZERO_SHOT])
+    alone, [row], _ = probe(study, tiny_clip_folder, [WHOLE], name="alone")
+    assert row == rows[1]
+    for kind in ("domain", "class"):
+        assert np.array_equal(alone[kind][0], together[kind][1])
+    assert 0.3 < float(row["class_accuracy"]) < 1  # half of the images have labels that mean nothing
+
+
+def test_domains_with_the_same_images_cannot_be_told_apart(study, tiny_clip_folder):
+    write_domain(study / "green", *tinted(0, 48, 0), SPLITS)
+    found, _, _ = probe(study, tiny_clip_folder, [ZERO_SHOT], images=20)
+    first, second = found["domain"][0].reshape(2, 20)
+    assert np.array_equal(open_store(study / "green").labels, open_store(study / "red").labels)
+    assert first.sum() + second.sum() == 20  # every image is called one of the two, and is in both
+
+
+def test_every_domain_gives_as_many_images_as_the_smallest_has(study, tiny_clip_folder):
+    write_domain(study / "green", *tinted(1, 40, 1), SPLITS[:40])
+    found, [row], _ = probe(study, tiny_clip_folder, [ZERO_SHOT], images=100)
+    assert np.bincount(found["domains"]).tolist() == [12, 12]
+    assert (row["n"], row["n_train"]) == ("24", "48")
+
+
+def test_a_domain_without_images_to_judge_is_named(study, tiny_clip_folder):
+    write_domain(study / "green", *tinted(1, 24, 1), SPLITS[:24])
+    with pytest.raises(SapError, match=r"domain green has no test images to probe\. Change data\.split"):
+        probe(study, tiny_clip_folder, [ZERO_SHOT])
