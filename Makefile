@@ -5,10 +5,17 @@ VENV := .venv
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test lint report status why unused environment clean
+.PHONY: run study headroom test lint report status why unused environment clean
 
 run: environment  ## ARGS="--configfile experiments/pacs.yaml" runs another experiment
 	snakemake --cores $(CORES) $(ARGS)
+
+study: environment  ## evidence on the claims: results/tables/digits-study/summary.md first; about half an hour more
+	snakemake --cores $(CORES) --configfile experiments/study.yaml $(ARGS)
+	snakemake --cores $(CORES) --configfile experiments/study_clients.yaml $(ARGS)
+
+headroom: environment  ## is there room above zero-shot? Before any sweep; ARGS as for run
+	snakemake --cores $(CORES) $(ARGS) -- headroom_table
 
 test: environment
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile $(ARGS)
@@ -21,7 +28,7 @@ lint: environment
 	lint-imports
 
 report: environment  ## one HTML archive with every table and figure
-	snakemake --cores $(CORES) $(ARGS) --report report.zip
+	snakemake --cores $(CORES) $(ARGS) --report report.zip --report-stylesheet workflow/report/style.css
 
 status: environment  ## where an experiment stands; ARGS="--watch 10" repeats it
 	@python workflow/scripts/status.py $(ARGS)

@@ -24,6 +24,7 @@ include: "workflow/rules/measure.smk"
 include: "workflow/rules/merge.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/audit.smk"
+include: "workflow/rules/evidence.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -31,6 +32,7 @@ rule all:
     """The tables and figures of the config's experiment."""
     default_target: True
     input:
+        rules.headroom_table.output,
         rules.tables.output,
         rules.figures.output,
 
@@ -38,7 +40,7 @@ rule all:
 rule clients:
     """Every adapter of the experiment, and nothing after."""
     input:
-        [f"{trainee.folder(seed)}/meta.json" for trainee in STUDY.trainees for seed in STUDY.seeds],
+        [f"{trainee.folder(seed)}/meta.json" for trainee in STUDY.trainees for seed in STUDY.seeds_of(trainee)],
 
 
 rule gradients:

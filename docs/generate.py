@@ -10,8 +10,10 @@ from typing import Any
 
 import yaml
 
+import sap.attack
 import sap.merge
-import sap.prune  # noqa: F401  both imports register their methods
+import sap.prune  # noqa: F401  all three register their methods
+from sap.attack import _api as attacking
 from sap.config import schema_of
 from sap.merge import _api as merging
 from sap.plan.options import Config, PointOptions
@@ -31,6 +33,13 @@ def config_schema() -> dict[str, Any]:
         "default": ["mean"],
         "description": "merge method: a name, or {method: name, option: value}; see docs/methods.md",
     }
+    block["properties"]["attack"] = {
+        "type": "array",
+        "minItems": 1,
+        "items": {"type": ["string", "object"]},
+        "default": ["none"],
+        "description": "what the attackers do: `none`, an attack's name, or {kind: name, option: value}; see docs/methods.md",
+    }
     schema["properties"]["points"] = {
         "type": "array",
         "minItems": 1,
@@ -45,6 +54,7 @@ def config_schema() -> dict[str, Any]:
         "$defs": {
             "merge": merging.describe(),
             "criteria": pruning.describe(),
+            "attacks": attacking.describe(),
         },
     }
 
@@ -79,6 +89,12 @@ def methods_page(schema: dict[str, Any]) -> str:
     lines += ["", "## Criteria", "", "| criterion | score (the smallest are pruned) | needs |", "|---|---|---|"]
     for name, criterion in schema["$defs"]["criteria"].items():
         lines.append(f"| `{name}` | {_cell(criterion['summary'])} | {', '.join(criterion['needs']) or 'nothing'} |")
+    lines += ["", "## Attacks", "", *(f"- `{need}`: {_cell(text)}" for need, text in attacking.NEEDS.items())]
+    lines += ["", "| attack | what it does | acts on | needs | options | source |", "|---|---|---|---|---|---|"]
+    for name, attack in schema["$defs"]["attacks"].items():
+        needs = ", ".join(attack["needs"]) or "nothing"
+        cells = [f"`{name}`", _cell(attack["summary"]), attack["acts_on"], needs, _cell(_options(attack)) or "-"]
+        lines.append(f"| {' | '.join([*cells, attack['citation']])} |")
     return "\n".join(lines) + "\n"
 
 
@@ -110,13 +126,17 @@ def _matrix(titles: list[str], rows: list[list[str]], stages: list[str]) -> list
 
 
 def _method_row(name: str, method: dict[str, Any]) -> str:
-    options = "; ".join(
-        f"`{key}` = {_value(field['default'])}: {field['description']}"
-        for key, field in method["options"]["properties"].items()
-    )
+    options = _options(method)
     needs = ", ".join(_need(need, method["conditions"].get(need, {})) for need in method["needs"]) or "nothing"
     cells = [f"`{name}`", _cell(method["summary"]), method["space"], needs, _cell(options) or "-", method["paper"]]
     return f"| {' | '.join(cells)} |"
+
+
+def _options(declared: dict[str, Any]) -> str:
+    return "; ".join(
+        f"`{key}` = {_value(field['default'])}: {field['description']}"
+        for key, field in declared["options"]["properties"].items()
+    )
 
 
 def _need(need: str, when: dict[str, list[Any]]) -> str:

@@ -130,7 +130,7 @@ def test_other_errors_of_the_model_are_not_taken_for_a_lack_of_memory(judge_of, 
 def test_ensembles_average_probabilities_or_logits(judge_of, test_images):
     judge = judge_of()
     plan = {"clients": {"a": "", "b": ""}, "domains": {"sketch": ""}, "target": "sketch", "seed": 0}
-    plan["points"] = [{"id": kind, "settings": {"kind": kind}} for kind in ENSEMBLES]
+    plan["points"] = [{"id": kind, "settings": {"kind": kind}, "seen": False} for kind in ENSEMBLES]
     trained = {name: update_of(judge.backbone.model, size) for name, size in (("a", 0.5), ("b", 2.0))}
     wanted = {(kind, "sketch"): "0" for kind in ENSEMBLES}
     found = {
@@ -146,15 +146,17 @@ def test_ensembles_average_probabilities_or_logits(judge_of, test_images):
 def test_a_point_that_cannot_be_merged_stops_no_other_and_is_named_at_the_end(judge_of, test_images):
     judge = judge_of()
 
-    def merge(settings):
-        if settings["merge"] == "broken":
-            raise SapError("the Grams are singular")
-        return update_of(judge.backbone.model, 1.0)
+    class Scenarios:
+        def merge(self, settings):
+            if settings["merge"] == "broken":
+                raise SapError("the Grams are singular")
+            return update_of(judge.backbone.model, 1.0)
 
     names = ("first", "broken", "last")
-    points = [{"id": name, "settings": {"kind": "merge", "merge": name}} for name in names]
+    points = [{"id": name, "settings": {"kind": "merge", "merge": name}, "seen": False} for name in names]
     plan = {"clients": {}, "domains": {"sketch": ""}, "target": "sketch", "seed": 0, "points": points}
     found, wanted = [], {(name, "sketch"): "0" for name in names}
+    judged = judge_points(plan, wanted, judge, {"sketch": test_images}, Scenarios(), {})
     with pytest.raises(SapError, match="point broken: the Grams are singular"):
-        found.extend(row["point"] for row, *_ in judge_points(plan, wanted, judge, {"sketch": test_images}, merge, {}))
+        found.extend(row["point"] for row, *_ in judged)
     assert found == ["first", "last"]

@@ -29,6 +29,14 @@ def config(default) -> dict:
 
 
 @pytest.fixture
+def evidence(config) -> dict:
+    """The same with every stage behind the claims."""
+    views = {"views": ["probe", "privacy"], "merge": "mean"}
+    stages = {"headroom": True, "towers": True, "masks": True}
+    return config | {"evidence": stages, "points": [*config["points"], views]}
+
+
+@pytest.fixture
 def changed(config):
     """A copy of the default config with one dotted key set."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sap.io import sealed
-from sap.plan.jobs import Job, jobs_of
+from sap.plan.jobs import OUTPUTS, Job, jobs_of
 from sap.plan.status import look, span, stage_table, sweep_line, time_left, training_lines
 from sap.plan.study import build_study
 from sap.progress import Heartbeat, born_at
@@ -87,11 +87,15 @@ def test_a_damaged_row_does_not_count():
     assert look([SHARD])[0].rows == 0
 
 
-def test_tables_older_than_a_row_are_as_good_as_missing():
+@pytest.mark.parametrize(
+    "stage", ["diagnose", "audit", "headroom", "compare_towers", "compare_masks", "probe", "privacy"]
+)
+def test_tables_older_than_what_they_show_are_as_good_as_missing(stage):
     table = Job("tables", "results/tables/x", ("main.csv",), "", {})
-    row = Job("audit", "results/audit/x/photo/seed-0", ("audit.jsonl",), "", {})
-    for path, when in ((f"{table.folder}/main.csv", 1000), (f"{row.folder}/audit.jsonl", 2000)):
-        os.utime(write(path), (when, when))
+    row = Job(stage, f"results/{stage}/x/seed-0", OUTPUTS[stage], "", {})
+    for name in row.outputs:
+        os.utime(write(f"{row.folder}/{name}"), (2000, 2000))
+    os.utime(write(f"{table.folder}/main.csv"), (1000, 1000))
     assert [seen.state for seen in look([row, table])] == ["done", "incomplete"]
     os.utime(f"{table.folder}/main.csv", (3000, 3000))
     assert [seen.state for seen in look([row, table])] == ["done", "done"]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sap.plan.manifest import report_plan, shard_inputs, shard_plan
+from sap.plan.manifest import shard_inputs, shard_plan
+from sap.plan.reporting import report_plan
 from sap.plan.settings import load_settings, schema
 from sap.plan.study import Study, build_study
 
@@ -148,7 +149,7 @@ def test_equal_settings_make_one_point_with_all_views():
 
 
 def test_settings_that_a_criterion_does_not_read_are_not_in_its_id():
-    blocks = [{"criterion": "random", "anchor_size": size, "merge": "mean"} for size in (8, 17)]
+    blocks = [{"views": "sweep", "criterion": "random", "anchor_size": size, "merge": "mean"} for size in (8, 17)]
     assert len(build_study({"points": blocks, "anchors": {"sizes": [8, 16]}}).points) == 1
 
 
@@ -177,7 +178,7 @@ def test_a_point_reads_what_its_criterion_and_its_merge_method_need(config):
         {"criterion": "wanda", "prune_ratio": 0.5, "merge": "fisher"},
     ]
     study = build_study(config)
-    mean, regmean, on_anchors, fltrust, wanda = study.points
+    mean, regmean, on_anchors, fltrust, wanda, _control = study.points
     assert "statistics" not in mean.settings  # it is one point, whatever the block sweeps
     assert regmean.measured == [("gram", "client")]
     assert on_anchors.measured == [("gram", "anchors")]
@@ -195,7 +196,7 @@ def test_a_point_reads_what_its_criterion_and_its_merge_method_need(config):
 
 
 def test_defaults_of_later_options_leave_a_points_id_alone(config):
-    config["points"] = [{"merge": "mean", "criterion": "magnitude"}]
+    config["points"] = [{"views": "sweep", "merge": "mean", "criterion": "magnitude"}]
     (before,) = build_study(config).points
     config["points"][0] |= {"unit": "entry", "count": "floor", "prune_top": 0.0, "rank": None}
     (after,) = build_study(config).points

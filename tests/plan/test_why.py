@@ -8,6 +8,7 @@ import pytest
 from sap.plan import fingerprint as fingerprints
 from sap.plan.code import changed_parts, code_of, store_code
 from sap.plan.differences import differences, nearest
+from sap.plan.evidence import evidence_jobs, headroom_plan
 from sap.plan.jobs import jobs_of
 from sap.plan.manifest import counted_packages, shard_plan, store_codes, store_plan, update_index
 from sap.plan.study import build_study
@@ -41,6 +42,20 @@ def test_a_new_id_is_explained_by_the_settings_in_which_it_differs(before, chang
         "train_client: 1 job",
         f"  new settings beside {before.clients[0].train_id}: train.learning_rate {old} -> {new}",
     ]
+
+
+@pytest.mark.parametrize("stage", ["headroom", "probe", "privacy"])
+def test_a_new_id_of_a_stage_behind_the_claims_is_explained(stage, evidence):
+    """The others have no such setting: theirs point upstream."""
+    before = build_study(evidence)
+    update_index(before)
+    Path(evidence_jobs(before)[stage][0]["folder"]).mkdir(parents=True)
+    evidence["evidence"]["images"] = 50
+    after = build_study(evidence)
+    update_index(after)
+    folder = evidence_jobs(after)[stage][0]["folder"]
+    job = Planned(stage, {}, (f"{folder}/meta.json",), f"Missing output files: {folder}/meta.json")
+    assert explain(after, [job])[1].endswith("evidence.images 2000 -> 50".removeprefix("evidence."))
 
 
 def test_an_id_whose_own_settings_stayed_points_upstream(before, changed):
@@ -149,6 +164,15 @@ def test_points_that_came_are_named_by_their_plans(config, changed):
     lines = explain(after, [Planned("evaluate", wildcards, (output,), reason)])
     assert lines[1].startswith("  6 new points: ")  # one ratio × three anchor sizes × two merges
     assert lines[2] == "  all its rows wait for uploads that are not there yet"
+
+
+def test_a_plan_without_points_names_what_differs(evidence):
+    study = build_study(evidence)
+    plan = headroom_plan(study, "photo", 0)
+    old, new = (store_plan(each, "headroom") for each in (plan, plan | {"images": 50}))
+    reason = f"Params have changed since last execution: before: '{old}' now: '{new}' "
+    output = f"{study.headroom_folder('photo', 0)}/meta.json"
+    assert explain(study, [Planned("headroom", {}, (output,), reason)])[1] == "  its plan has other images"
 
 
 def test_what_every_points_code_stands_for_is_kept(config):

@@ -6,7 +6,7 @@ import sys
 from sap.devices import visible_devices
 from sap.errors import SapError
 from sap.io import canonical
-from sap.plan import manifest
+from sap.plan import evidence, manifest, reporting
 from sap.plan.backbones import files_of
 from sap.plan.code import code_of, store_code
 from sap.plan.datasets import captions_of, listing_of
@@ -45,6 +45,11 @@ wildcard_constraints:
     saliency_id=ID_PATTERN,
     measure_id=ID_PATTERN,
     diagnose_id=ID_PATTERN,
+    headroom_id=ID_PATTERN,
+    probe_id=ID_PATTERN,
+    privacy_id=ID_PATTERN,
+    towers_id=ID_PATTERN,
+    masks_id=ID_PATTERN,
     cohort_id=ID_PATTERN,
     point_id=ID_PATTERN,
     domain=r"[^/]+",
@@ -127,14 +132,17 @@ def measured_on(wildcards):
 
 
 def reported(stage, names, suffix):
-    """One output per table or figure, each with its own caption in `snakemake --report`."""
+    """One output per table or figure, each with its own caption and its chapter in `snakemake --report`.
+
+    One label only: of two, Snakemake makes a switch where values happen to be halved, and fails at a missing half.
+    """
     return {
         name: report(
             f"results/{stage}s/{STUDY.name}/{name}.{suffix}",
             caption=f"../report/{stage}_{name}.rst",
             category=STUDY.name,
-            subcategory=f"{stage}s",
-            labels={stage: title},
+            subcategory=catalogue.CHAPTER_OF[name],
+            labels={"result": f"{title} ({stage})"},
         )
         for name, title in names.items()
     }

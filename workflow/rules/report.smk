@@ -1,24 +1,50 @@
-REPORT = manifest.report_plan(STUDY)
+REPORT = reporting.report_plan(STUDY)
 REPORT_PLAN = manifest.store_plan(REPORT, f"report-{STUDY.name}")
+
+LATER_TABLES = {name: title for name, title in catalogue.TABLES.items() if name != catalogue.HEADROOM}
 
 
 localrules:
+    headroom_table,
     tables,
     figures,
 
 
-rule tables:
-    """Every table as CSV, Markdown and LaTeX, from the rows. Without torch, weights or images."""
+rule headroom_table:
+    """Is there room for any method above zero-shot? Made, and printed, before any sweep."""
     input:
-        manifest.report_inputs(REPORT),
+        [f"{job['folder']}/meta.json" for job in REPORT["evidence"].get("headroom", [])],
+    output:
+        expand("results/tables/{experiment}/headroom.{suffix}", experiment=STUDY.name, suffix=["csv", "md", "tex"]),
+        **reported("table", {catalogue.HEADROOM: catalogue.TABLES[catalogue.HEADROOM]}, "html"),
+    log:
+        f"logs/headroom_table/{STUDY.name}.log",
+    benchmark:
+        f"results/benchmarks/headroom_table/{STUDY.name}.tsv"
+    threads: 1
+    params:
+        plan=REPORT_PLAN,
+        code=code("tables"),
+        out=subpath(output[0], parent=True),
+    message:
+        "write the headroom into {params.out}"
+    shell:
+        "python workflow/scripts/tables.py --headroom --plan {params.plan:q} --out {params.out:q} 2>&1 | tee {log:q}"
+
+
+rule tables:
+    """Every table as CSV, Markdown, LaTeX and HTML, from the rows. Without torch, weights or images."""
+    input:
+        reporting.report_inputs(REPORT),
     output:
         expand(
             "results/tables/{experiment}/{name}.{suffix}",
             experiment=STUDY.name,
-            name=catalogue.TABLES,
-            suffix=["md", "tex"],
+            name=LATER_TABLES,
+            suffix=["csv", "md", "tex"],
         ),
-        **reported("table", catalogue.TABLES, "csv"),
+        f"results/tables/{STUDY.name}/{catalogue.SUMMARY}",
+        **reported("table", LATER_TABLES, "html"),
     log:
         f"logs/tables/{STUDY.name}.log",
     benchmark:
@@ -37,7 +63,7 @@ rule tables:
 rule figures:
     """Every figure as PDF and PNG, from the rows, the diagnosis and a few images of each domain."""
     input:
-        manifest.report_inputs(REPORT),
+        reporting.report_inputs(REPORT),
     output:
         expand("results/figures/{experiment}/{name}.pdf", experiment=STUDY.name, name=catalogue.FIGURES),
         **reported("figure", catalogue.FIGURES, "png"),

@@ -59,8 +59,8 @@ def judged(args: argparse.Namespace, plan: dict, wanted: dict) -> Iterator[tuple
     from sap.evaluate.runner import judge_points
     from sap.progress import bar
 
-    judge, tests, merge, trained = load_fold(plan, device, args.batch_size, bool(args.cache_activations))
-    rows = judge_points(plan, wanted, judge, tests, merge, trained)
+    judge, tests, scenarios, trained = load_fold(plan, device, args.batch_size, bool(args.cache_activations))
+    rows = judge_points(plan, wanted, judge, tests, scenarios, trained)
     yield from bar(rows, total=len(wanted), desc="rows", unit="row", mininterval=2)
 
 

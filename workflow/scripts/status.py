@@ -16,8 +16,8 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from sap.plan.jobs import jobs_of
-    from sap.plan.manifest import report_plan
     from sap.plan.overlays import read_config
+    from sap.plan.reporting import report_plan
     from sap.plan.status import look
     from sap.plan.study import build_study
     from sap.report import catalogue
@@ -49,7 +49,7 @@ def sections(study, plan, seen) -> list[str]:
     parts.append(f"Sweep\n  {sweep_line(seen)}")
     parts.append("Time left\n" + "\n".join(f"  {line}" for line in time_left(seen)))
     if any(entry.points for entry in seen):
-        table = main_table(collect(plan, Path(), live=True))
+        table = main_table(collect(plan, Path(), live=True), controls=False)
         lines = [line for title, rows in table.sections() for line in ([title.upper()], *rows)]
         numbers = ("right",) * (len(table.columns) - 1)
         parts.append("Main table so far")

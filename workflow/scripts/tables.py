@@ -1,4 +1,4 @@
-"""Write the tables of one experiment as CSV, Markdown and LaTeX."""
+"""Write the tables of one experiment as CSV, Markdown, LaTeX and HTML."""
 
 import argparse
 from pathlib import Path
@@ -9,15 +9,16 @@ from sap.cli import run
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plan", type=Path, required=True, help="the experiment's plan, results/plans/NAME.json")
+    parser.add_argument("--headroom", action="store_true", help="only the table of the headroom, printed, too")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables, results/tables/EXPERIMENT")
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     from sap.report.frame import load_results  # after parsing: --help stays instant
-    from sap.report.tables import write_tables
+    from sap.report.tables import write_headroom, write_tables
 
-    write_tables(load_results(args.plan), args.out)
+    (write_headroom if args.headroom else write_tables)(load_results(args.plan), args.out)
 
 
 if __name__ == "__main__":

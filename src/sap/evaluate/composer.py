@@ -12,6 +12,7 @@ import sap.merge
 import sap.prune  # noqa: F401  both imports register their methods
 from sap.compose import Composer, LazyGradients, LazyTensors
 from sap.io import load_tensors, read_meta
+from sap.saliency.gradients import alignment_gradients
 from sap.saliency.judge import AnchorJudge
 from sap.update import Update, load_adapter
 
@@ -26,8 +27,18 @@ def load_composer(
 
     `backbone` is loaded from the plan where None is given and a point's method reads the anchors themselves.
     """
+    return composers(plan, trained, backbone)({}, None)
+
+
+def composers(
+    plan: Mapping[str, Any], trained: Mapping[str, Update], backbone: "Backbone | None" = None
+) -> Callable[[Mapping[str, Update], Mapping[str, float] | None], Composer]:
+    """Makes the Composer of a fold in which `replaced` clients upload something else, and weights are others.
+
+    Gradients of what was replaced are computed from the anchors when a point asks for them; all others are read.
+    """
     counts = {name: read_meta(folder)["sample_count"] for name, folder in plan["clients"].items()}
-    clients = {name: trained[name] for name in plan["clients"]}
+    stored, statistics = _gradients(plan), _statistics(plan)
 
     @cache
     def model() -> "Backbone":
@@ -36,15 +47,34 @@ def load_composer(
         return backbone or load_backbone(plan["backbone"])
 
     @cache
+    def anchors(saliency: str, size: int) -> tuple[Tensor, Tensor]:
+        found = load_tensors(Path(plan["anchors"][saliency]) / "anchors.safetensors")
+        return model().normalise(found["images"][:size]), found["tokens"][:size]
+
+    @cache
     def judged(saliency: str, size: int, alignment: str) -> AnchorJudge:
-        anchors = load_tensors(Path(plan["anchors"][saliency]) / "anchors.safetensors")
-        pixels = model().normalise(anchors["images"][:size])
-        return AnchorJudge(model(), pixels, anchors["tokens"][:size], alignment)
+        return AnchorJudge(model(), *anchors(saliency, size), alignment)
 
     def judge(settings: Mapping[str, Any]) -> AnchorJudge:
         return judged(settings["saliency"], settings["anchor_size"], settings["alignment"])
 
-    return Composer(clients, counts, _gradients(plan), plan["seed"], _statistics(plan), judge)
+    def compose(replaced: Mapping[str, Update], weights: Mapping[str, float] | None) -> Composer:
+        clients = {name: replaced.get(name, trained[name]) for name in plan["clients"]}
+
+        @cache
+        def computed(client: str, saliency: str, size: int, alignment: str, reduction: str) -> dict[str, Tensor]:
+            pixels, tokens = anchors(saliency, size)
+            found, _ = alignment_gradients(model(), clients[client], pixels, tokens, alignment, reduction, [size])
+            return {name.removeprefix(f"{size}/"): tensor for name, tensor in found.items()}
+
+        def gradients(settings: Mapping[str, Any], client: str) -> Mapping[str, Tensor]:
+            if client not in replaced:
+                return stored(settings, client)
+            return computed(client, *(settings[n] for n in ("saliency", "anchor_size", "alignment", "reduction")))
+
+        return Composer(clients, counts if weights is None else weights, gradients, plan["seed"], statistics, judge)
+
+    return compose
 
 
 def load_clients(plan: Mapping[str, Any]) -> dict[str, Update]:

@@ -1,56 +1,98 @@
 """From a shard plan to loaded things: the judge, the test images, the trained updates and the merge function."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sap.clip.backbone import load_backbone
+import numpy as np
+
+from sap.attack.backdoor import stamp
+from sap.clip.backbone import Backbone, load_backbone
 from sap.clip.tower import first_adapted
 from sap.data.store import open_store
 from sap.errors import SapError
-from sap.evaluate.composer import load_composer
+from sap.evaluate.attacked import Scenarios
+from sap.evaluate.composer import composers
+from sap.evaluate.rows import TRIGGERED, VALIDATION, domain_of, row_domains
 from sap.evaluate.runner import DomainImages, Judge
 from sap.io import load_tensors
+from sap.saliency.gradients import check_visual
+from sap.saliency.judge import AnchorJudge
 from sap.update import Update, check_update, load_adapter
 
 
 def load_fold(
     plan: Mapping[str, Any], device: str, batch_size: int, cache_activations: bool = True
-) -> tuple[Judge, dict[str, DomainImages], Callable[[Mapping[str, Any]], Update], dict[str, Update]]:
-    """(judge, test images by domain, merge function, trained updates by name) of one shard plan.
+) -> tuple[Judge, dict[str, DomainImages], Scenarios, dict[str, Update]]:
+    """(judge, images by the rows' names of them, what merges points, trained updates by name) of one shard plan.
 
     Every upload is checked against the backbone's layers, and every merge method's validity rule against the number of
     clients, before anything is computed.
     """
+    names = {name for point in plan["points"] for name in row_domains(point, plan["target"], plan["domains"])}
+    patch = plan.get("patch_size", 0.0)
+    tests = {name: domain_images(name, plan["domains"][domain_of(name)], patch) for name in sorted(names)}
+    folders = plan["clients"] | {kind: plan[kind] for kind in ("pooled", "oracle") if plan[kind]}
+    judge, trained = load_judge(plan, folders, device, batch_size, cache_activations)
+    scenarios = _scenarios(plan, trained, judge.backbone)
+    for point in plan["points"]:
+        if point["settings"]["kind"] == "merge":
+            scenarios.check(point["settings"])
+    return judge, tests, scenarios, trained
+
+
+def _scenarios(plan: Mapping[str, Any], trained: Mapping[str, Update], backbone: Backbone) -> Scenarios:
+    shapes = _shapes(backbone)
+
+    @cache
+    def public() -> AnchorJudge:
+        size = plan["public"]["size"]
+        found = load_tensors(Path(plan["public"]["anchors"]) / "anchors.safetensors")
+        return AnchorJudge(backbone, backbone.normalise(found["images"][:size]), found["tokens"][:size])
+
+    return Scenarios(plan, trained, composers(plan, trained, backbone), lambda folder: _adapter(folder, shapes), public)
+
+
+def load_judge(
+    plan: Mapping[str, Any], folders: Mapping[str, str], device: str, batch_size: int, cache_activations: bool = True
+) -> tuple[Judge, dict[str, Update]]:
+    """(judge, updates by name): a plan's backbone, classes and precision, and the uploads in `folders`, checked."""
     backbone = load_backbone(plan["backbone"], device)
     classes = load_tensors(Path(plan["classes"]) / "text_features.safetensors")
     features = classes["features"].to(device)
-    tests = {domain: _test_images(domain, folder) for domain, folder in plan["domains"].items()}
-    shapes = {name: tuple(weight.shape) for name, weight in backbone.model.named_parameters()}
-    folders = plan["clients"] | {kind: plan[kind] for kind in ("pooled", "oracle") if plan[kind]}
+    shapes = _shapes(backbone)
     trained = {name: _adapter(folder, shapes) for name, folder in folders.items()}
     layers = {layer for update in trained.values() for layer in update}
     first_block = first_adapted(backbone.model, layers) if cache_activations else None
     judge = Judge(backbone, features, float(classes["logit_scale"]), batch_size, plan["precision"], first_block)
-    composer = load_composer(plan, trained, backbone)
-    for point in plan["points"]:
-        if point["settings"]["kind"] == "merge":
-            composer.check(point["settings"])
-    return judge, tests, composer.merge, trained
+    return judge, trained
+
+
+def _shapes(backbone: Backbone) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(weight.shape) for name, weight in backbone.model.named_parameters()}
 
 
 def _adapter(folder: str, shapes: Mapping[str, tuple[int, ...]]) -> Update:
     update = load_adapter(folder)
     try:
+        check_visual(update)  # class texts are encoded once, by the frozen text tower
         check_update(update, shapes)
     except SapError as error:
         raise SapError(f"{folder}: {error}") from error
     return update
 
 
-def _test_images(domain: str, folder: str) -> DomainImages:
+def domain_images(name: str, folder: str, patch_size: float = 0.0) -> DomainImages:
+    """What a row's `domain` names of one prepared domain: its test images, them with a patch, or validation images.
+
+    `patch_size` is the patch's side, a share of the image's. SapError where there are no images.
+    """
     store = open_store(folder)
-    rows = store.rows("test")
+    split = "val" if name.endswith(VALIDATION) else "test"
+    rows = store.rows(split)
     if not len(rows):
-        raise SapError(f"{folder}: domain {domain} has no test images. Raise data.split.test.")
+        raise SapError(f"{folder}: domain {domain_of(name)} has no {split} images. Raise data.split.{split}.")
+    if name.endswith(TRIGGERED):
+        return DomainImages(stamp(store.images[rows], patch_size), np.arange(len(rows)), store.labels[rows])
     return DomainImages(store.images, rows, store.labels[rows])

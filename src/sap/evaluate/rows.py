@@ -6,7 +6,7 @@ No torch here: a shard with nothing missing ends before torch is imported.
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from sap.io import (
 )
 
 FIELDS = {"predicted": np.int16, "probability": np.float32, "true_probability": np.float32}
+TRIGGERED, VALIDATION = " (triggered)", " (validation)"  # after a domain's name: not its plain test images
 UPLOAD = ("adapter_config.json", "adapter_model.safetensors")
 
 Name = tuple[str, str]  # (point id, domain)
@@ -75,7 +76,7 @@ class RowStore:
                 )
             except (KeyError, IndexError):  # predictions of another writing
                 continue
-            if row["predictions"] == _digest_arrays(labels, arrays):
+            if row["predictions"] == digest_arrays(labels, arrays):
                 self._take(row, arrays, labels)
         lost += len(rows) - len(self.rows)
         self.changed = lost > 0
@@ -128,7 +129,7 @@ class RowStore:
             for field in FIELDS:
                 tensors[f"{domain}/{field}"] = np.stack([self._arrays[name][field] for name in inside])
             for index, name in enumerate(inside):
-                predictions = _digest_arrays(self._labels[domain], self._arrays[name])
+                predictions = digest_arrays(self._labels[domain], self._arrays[name])
                 self.rows[name] = sealed(self.rows[name] | {"index": index, "predictions": predictions})
         save_tensors(self.predictions_path, tensors)
         write_jsonl(self.rows_path, [self.rows[name] for name in sorted(self.rows)])
@@ -144,11 +145,29 @@ class RowStore:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _digest_arrays(labels: np.ndarray, arrays: Mapping[str, np.ndarray]) -> str:
+def digest_arrays(labels: np.ndarray, arrays: Mapping[str, np.ndarray]) -> str:
     found = hashlib.sha256(labels.tobytes())
     for field in FIELDS:
         found.update(arrays[field].tobytes())
     return found.hexdigest()[:16]
+
+
+def row_domains(point: Mapping[str, Any], target: str, domains: Iterable[str]) -> list[str]:
+    """What a point of a fold plan is judged on, as the rows name it.
+
+    The held-out domain; with "seen" all domains, as in the fold that holds none out; with "triggered" also the held-out
+    ones with a backdoor's patch; with "select" also the sources' validation images.
+    """
+    domains = list(domains)
+    held_out = [target] if target in domains else domains
+    judged = domains if point["seen"] else held_out
+    judged = [*judged, *(f"{domain}{TRIGGERED}" for domain in held_out if point.get("triggered"))]
+    return [*judged, *(f"{domain}{VALIDATION}" for domain in domains if point.get("select") and domain != target)]
+
+
+def domain_of(name: str) -> str:
+    """The domain whose images a row's `domain` names."""
+    return name.removesuffix(TRIGGERED).removesuffix(VALIDATION)
 
 
 def row_keys(plan: Mapping[str, Any]) -> dict[Name, str]:
@@ -184,10 +203,26 @@ def row_keys(plan: Mapping[str, Any]) -> dict[Name, str]:
             reads["gradients"] = measured["gradients"][settings["saliency"]]
         if "measured" in settings:
             reads["statistics"] = [measured["statistics"][kind] for kind in settings["measured"].values()]
-        domains = plan["domains"] if point["seen"] else [plan["target"]]
-        for domain in domains:
-            keys[point["id"], domain] = digest(canonical(reads | {"images": images[domain]}), 16)
+        if "attack" in settings:
+            reads |= _attack_digests(plan, settings)
+        for domain in row_domains(point, plan["target"], plan["domains"]):
+            looks = {"images": images[domain_of(domain)]} | ({} if domain in images else {"on": domain})
+            if domain.endswith(TRIGGERED):
+                looks["patch_size"] = plan["patch_size"]
+            if domain.endswith(VALIDATION):
+                looks["anchors"] = _digests(plan["public"]["anchors"], "anchors.safetensors")
+            keys[point["id"], domain] = digest(canonical(reads | looks), 16)
     return keys
+
+
+def _attack_digests(plan: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The uploads that the attackers trained wrongly, or the clients and anchors that they start from."""
+    attack = canonical(settings["attack"])
+    folders = [plan["poisoned"][name].get(attack) for name in settings["attackers"]]
+    reads: dict[str, Any] = {"anchors": _digests(plan["public"]["anchors"], "anchors.safetensors")}
+    if None not in folders:
+        return reads | {"poisoned": [_digests(folder, *UPLOAD) for folder in folders]}
+    return reads | {"clients": {name: _digests(folder, *UPLOAD) for name, folder in plan["clients"].items()}}
 
 
 def _digests(folder: str, *names: str) -> list[str]:

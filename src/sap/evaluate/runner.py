@@ -14,10 +14,13 @@ from sap.clip.backbone import Backbone
 from sap.clip.precision import resolve
 from sap.clip.tower import above, below, first_adapted
 from sap.errors import SapError
+from sap.evaluate.rows import VALIDATION, row_domains
 from sap.update import Update
 
 CACHE_BYTES = 2**31  # of test images (or what enters the first adapted block) in main memory
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # torch's words on GPUs and on the CPU
+
+Head = Callable[[torch.Tensor], torch.Tensor]  # unit-norm image features (b, E) -> what is asked of them
 
 ENSEMBLES = {  # the clients' (K, n, C) logits -> probabilities: the function space answer to a merge
     "ensemble": lambda each: np.mean([softmax(logits) for logits in each], axis=0, dtype=np.float32),
@@ -72,19 +75,30 @@ class Judge:
         """(n, C) float32 softmax of the logits with `update` applied; None is zero-shot."""
         return softmax(self.logits(test, update))
 
-    @torch.inference_mode()
     def logits(self, test: DomainImages, update: Update | None) -> np.ndarray:
         """(n, C) float32 logit_scale · cos(v, t_c) with `update` applied; None is zero-shot.
 
         Raises SapError where the update is so large that a logit is not a number, and where the memory does not suffice
         for one image.
         """
+        return self._judged(test, update, lambda features: self.logit_scale * features @ self.features.T)
+
+    def image_features(self, test: DomainImages, update: Update | None) -> np.ndarray:
+        """(n, E) float32 unit-norm image features, as the logits see them; errors as for `logits`."""
+        return self._judged(test, update, lambda features: features)
+
+    def forget(self) -> None:
+        """Drop what is kept of the images so far: those to come are others."""
+        self._kept.clear()
+
+    @torch.inference_mode()
+    def _judged(self, test: DomainImages, update: Update | None, head: Head) -> np.ndarray:
         if update is not None and self.first_block is not None:
             first = first_adapted(self.backbone.model, update)
             if first is None or first < self.first_block:
                 raise ValueError(f"the update changes what lies below block {self.first_block}, which is kept")
         with update.applied(self.backbone.model) if update is not None else nullcontext():
-            found = self._forward(test)
+            found = self._forward(test, head)
         if not np.isfinite(found).all():
             raise SapError(
                 "the merged model predicts NaN: some update is too large to be used. "
@@ -92,16 +106,16 @@ class Judge:
             )
         return found
 
-    def _forward(self, test: DomainImages) -> np.ndarray:
-        """Logits of all images; starts again with half the batch where the memory does not suffice."""
+    def _forward(self, test: DomainImages, head: Head) -> np.ndarray:
+        """`head` of all images' features; starts again with half the batch where the memory does not suffice."""
         while True:
             try:
                 starts = range(0, len(test.rows), self.batch_size)
-                return np.concatenate([self._batch(test, start) for start in starts])
+                return np.concatenate([self._batch(test, start, head) for start in starts])
             except RuntimeError as error:
                 if not any(text in str(error) for text in OUT_OF_MEMORY):
                     raise
-            self._kept.clear()  # after the handler: the error's traceback holds the batch that did not fit
+            self.forget()  # after the handler: the error's traceback holds the batch that did not fit
             if self.features.device.type == "cuda":
                 torch.cuda.empty_cache()
             if self.batch_size == 1:
@@ -112,14 +126,14 @@ class Judge:
             print(f"out of memory with {self.batch_size} images at once: going on with half", flush=True)
             self.batch_size //= 2
 
-    def _batch(self, test: DomainImages, start: int) -> np.ndarray:
+    def _batch(self, test: DomainImages, start: int, head: Head) -> np.ndarray:
         device, block = self.features.device, self.first_block
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             inputs = self._inputs(test, start)
             model = self.backbone.model
             features = model.encode_image(inputs, normalize=False) if block is None else above(model, inputs, block)
         features = functional.normalize(features.float(), dim=-1)
-        return (self.logit_scale * features @ self.features.T).cpu().numpy()
+        return head(features).cpu().numpy()
 
     def _inputs(self, test: DomainImages, start: int) -> torch.Tensor:
         """What the model takes for the batch that starts at image `start`, or what enters the first adapted block."""
@@ -143,30 +157,34 @@ def judge_points(
     wanted: Mapping[tuple[str, str], str],
     judge: Judge,
     tests: Mapping[str, DomainImages],
-    merge: Callable[[Mapping[str, Any]], Update],
+    scenarios: Any,
     trained: Mapping[str, Update],
 ) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
     """Yield (row, probabilities (n, C), labels (n,)) for every wanted (point id, domain) with its key.
 
     A point that cannot be merged is left out; SapError names it once all others are done.
 
-    `merge` makes the update of a server-side setting; `trained` holds the clients by name, and "pooled" and
-    "oracle" under those names. `plan` is a shard plan.
+    `scenarios` (sap.evaluate.attacked) makes the update of a server-side setting; `trained` holds the clients by name,
+    and "pooled" and "oracle" under those names. `plan` is a shard plan. A row of validation images also has the merged
+    model's `anchor_loss`; the rows of a point under attack say what becomes of the attack.
     """
     failed: dict[str, SapError] = {}
     for point in plan["points"]:
-        domains = [domain for domain in plan["domains"] if (point["id"], domain) in wanted]
+        asked = row_domains(point, plan["target"], plan["domains"])
+        domains = [domain for domain in asked if (point["id"], domain) in wanted]
         if not domains:
             continue
         settings = point["settings"]
         kind = settings["kind"]
         start = time.perf_counter()
         try:
-            update = _update_of(settings, merge, trained) if kind not in ENSEMBLES else None
+            update = _update_of(settings, scenarios, trained) if kind not in ENSEMBLES else None
         except SapError as error:
             failed[point["id"]] = error
             continue
         norm = update.norm() if update is not None else None
+        attacked = kind == "merge" and "attack" in settings
+        facts = scenarios.facts(settings, update) if attacked else {}
         merged = time.perf_counter() - start
         for domain in domains:
             start = time.perf_counter()
@@ -186,7 +204,10 @@ def judge_points(
                 "norm": norm,
                 "seconds": round(time.perf_counter() - start + merged / len(domains), 4),
                 "settings": settings,
+                **facts,
             }
+            if domain.endswith(VALIDATION):
+                row["anchor_loss"] = scenarios.anchor_loss(update)
             yield row, probabilities, tests[domain].labels
     if failed:
         name, error = next(iter(failed.items()))
@@ -194,14 +215,12 @@ def judge_points(
         raise SapError(f"point {name}: {error}{others}") from error
 
 
-def _update_of(
-    settings: Mapping[str, Any], merge: Callable[[Mapping[str, Any]], Update], trained: Mapping[str, Update]
-) -> Update | None:
+def _update_of(settings: Mapping[str, Any], scenarios: Any, trained: Mapping[str, Update]) -> Update | None:
     kind = settings["kind"]
     if kind == "zero_shot":
         return None
     if kind == "client":
-        return trained[settings["client"]]
+        return scenarios.client(settings)
     if kind in ("pooled", "oracle"):
         return trained[kind]
-    return merge(settings)
+    return scenarios.merge(settings)

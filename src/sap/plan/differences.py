@@ -18,6 +18,11 @@ PLACES = {
     "score_client": ("saliency", 1),
     "measure": ("measure", 1),
     "diagnose": ("diagnose", 1),
+    "headroom": ("headroom", 1),
+    "compare_towers": ("compare_towers", 1),
+    "compare_masks": ("compare_masks", 1),
+    "probe": ("probe", 1),
+    "privacy": ("privacy", 1),
     "evaluate": ("evaluate", 1),
 }
 

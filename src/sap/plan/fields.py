@@ -45,22 +45,35 @@ def anchors_fields(settings: Settings, image_input: Settings, draw: int) -> dict
     return {"anchors": anchors, "draw": draw, "input": image_input, "digits": digits}
 
 
-def _without_default_block(train: Settings) -> Settings:
-    """A later option: adapting every block is what a training did before it existed, and keeps its id."""
-    lora = {key: value for key, value in train["lora"].items() if (key, value) != ("first_block", 0)}
+def _without_later_options(train: Settings) -> Settings:
+    """At these values a training is what it was before the options existed, and keeps its id."""
+    later = {"first_block": 0, "towers": "visual"}
+    lora = {key: value for key, value in train["lora"].items() if later.get(key) != value}
     return {**train, "lora": lora}
 
 
 def trainee_fields(
-    settings: Settings, name: str, parts: tuple[tuple[str, int | None], ...], clean: bool
+    settings: Settings,
+    parts: tuple[tuple[str, int | None], ...],
+    corruption: Settings | None = None,
+    towers: str | None = None,
 ) -> dict[str, Any]:
-    """train_client: the partition counts where a domain is shared, the corruption where it hits this trainee."""
-    corruption = settings["corruption"]
-    corrupted = not clean and corruption["kind"] != "none" and name in corruption["clients"]
-    shared = any(index is not None for _, index in parts)
+    """train_client: the partition counts where a domain is shared. `towers` replaces train.lora.towers."""
+    train = settings["train"]
+    if towers:
+        train = {**train, "lora": {**train["lora"], "towers": towers}}
     return {
-        "train": _without_default_block(settings["train"]),
+        "train": _without_later_options(train),
         "parts": [{"domain": domain, "index": index} for domain, index in parts],
-        "partition": settings["partition"] if shared else None,
-        "corruption": {key: value for key, value in corruption.items() if key != "clients"} if corrupted else None,
+        "partition": settings["partition"] if any(index is not None for _, index in parts) else None,
+        "corruption": corruption,
     }
+
+
+def corruption_fields(settings: Settings, name: str) -> dict[str, Any] | None:
+    """The config's corruption where it hits this client."""
+    corruption = settings["corruption"]
+    if corruption["kind"] == "none" or name not in corruption["clients"]:
+        return None
+    unread = {"clients"} if corruption["kind"] == "backdoor" else {"clients", "patch_size"}
+    return {key: value for key, value in corruption.items() if key not in unread}

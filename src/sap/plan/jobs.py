@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sap.plan.evidence import evidence_jobs
+from sap.plan.manifest import rows_owed
 from sap.plan.study import Study
 from sap.plan.trainees import RESULTS
 
@@ -16,6 +18,11 @@ OUTPUTS = {
     "score_client": ("gradients.safetensors", "meta.json"),
     "measure": ("statistics.safetensors", "meta.json"),
     "diagnose": ("agreement.csv", "saliency.csv", "meta.json"),
+    "headroom": ("headroom.safetensors", "meta.json"),
+    "compare_towers": ("towers.csv", "meta.json"),
+    "compare_masks": ("masks.csv", "kept.csv", "meta.json"),
+    "probe": ("probe.safetensors", "probe.csv", "meta.json"),
+    "privacy": ("privacy.csv", "bytes.csv", "meta.json"),
     "evaluate": ("rows.jsonl", "predictions.safetensors"),
     "audit": ("audit.jsonl",),
 }
@@ -55,7 +62,7 @@ def jobs_of(study: Study, reports: Mapping[str, Sequence[str]]) -> list[Job]:
     for draw in dict.fromkeys(gradient[2] for gradient in study.gradients):
         add("draw_anchors", study.anchors_folder(draw), f"draw {draw}")
     for trainee in study.trainees:
-        for seed in study.seeds:
+        for seed in study.seeds_of(trainee):
             add("train_client", trainee.folder(seed), f"{trainee.name}, seed {seed}")
     for gradient in study.gradients:
         for client in study.clients:
@@ -68,15 +75,18 @@ def jobs_of(study: Study, reports: Mapping[str, Sequence[str]]) -> list[Job]:
                 add("measure", folder, f"{kind[0]} of {client.name}, seed {seed}")
     for seed in study.seeds:
         add("diagnose", study.diagnose_folder(seed), f"seed {seed}")
-    for target in study.targets:
+    for stage, entries in evidence_jobs(study).items():
+        for entry in entries:
+            about = [entry[name] for name in ("domain",) if name in entry] + [f"seed {entry['seed']}"]
+            add(stage, entry["folder"], ", ".join(about))
+    for target in study.folds:
         for shard in range(study.settings["evaluate"]["shards"]):
-            points = study.shard_points(target, shard)
-            rows = {point.id: len(study.domains) if "seen" in point.views else 1 for point in points}
             for seed in study.seeds:
+                rows = rows_owed(study, target, seed, shard)
                 add("evaluate", study.shard_folder(target, seed, shard), f"{target}, seed {seed}", rows)
     for target in study.targets:
         for seed in study.audited_seeds:
             add("audit", study.audit_folder(target, seed), f"{target}, seed {seed}")
     for stage in reports:
-        add(stage, f"{RESULTS}/{stage}/{study.name}")
+        add(stage, f"{RESULTS}/{'figures' if stage == 'figures' else 'tables'}/{study.name}")
     return jobs

@@ -11,64 +11,109 @@ from pathlib import Path
 from typing import Any
 
 from sap.errors import SapError
+from sap.evaluate.rows import row_domains
 from sap.io import canonical, digest, read_csv, write_csv, write_text
 from sap.plan.code import code_of, store_code
-from sap.plan.points import Gradient, Measured, Point, family_of, needs_of
+from sap.plan.points import Gradient, Measured, Point
 from sap.plan.settings import schema
 from sap.plan.study import Study
-from sap.plan.trainees import RESULTS, Trainee
+from sap.plan.trainees import RESULTS
 
 
 def shard_plan(study: Study, target: str, seed: int, shard: int) -> dict[str, Any]:
     """Everything `evaluate` needs for its share of the points of one target and seed. Labels are not in it."""
-    return _fold_plan(study, target, seed, _shard(study, target, shard))
+    return fold_plan(study, target, seed, _shard(study, target, shard, study.seeds_asked(seed)))
+
+
+def rows_owed(study: Study, target: str, seed: int, shard: int) -> dict[str, int]:
+    """How many rows a shard owes for each of its points, in the plan's order."""
+    asked = _shard(study, target, shard, study.seeds_asked(seed))
+    return {point["id"]: len(row_domains(point, target, study.domains)) for point in asked.points}
 
 
 def audit_plan(study: Study, target: str, seed: int) -> dict[str, Any]:
     """Everything `audit` needs: the merges of the main table on one fold."""
-    return _fold_plan(study, target, seed, _asked(study, [point for point in study.points if "main" in point.views]))
+    return fold_plan(study, target, seed, asked_of(study, study.in_view("main")))
 
 
 def point_plan(study: Study, point_id: str, target: str, seed: int) -> dict[str, Any]:
     """Everything `merge` needs for one point."""
-    return _fold_plan(study, target, seed, _asked(study, [study.point(point_id)]))
+    return fold_plan(study, target, seed, asked_of(study, [study.point(point_id)]))
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """Some points as a plan lists them, and what they read together."""
 
     points: list[dict[str, Any]]
     kinds: frozenset[str]
     gradients: tuple[Gradient, ...]
     measured: tuple[Measured, ...]
+    attacked: tuple[tuple[str, str], ...]  # (client, attack as canonical JSON), each once
 
 
-@cache  # all seeds of a target ask the same, and Snakemake asks for a plan as a job's input and as its param
-def _shard(study: Study, target: str, shard: int) -> _Asked:
-    return _asked(study, study.shard_points(target, shard))
+@cache  # most seeds of a target ask the same, and Snakemake asks for a plan as a job's input and as its param
+def _shard(study: Study, target: str, shard: int, seeds: frozenset[frozenset[int]]) -> Asked:
+    return asked_of(study, study.shard_points(target, shard, seeds))
 
 
-def _asked(study: Study, points: list[Point]) -> _Asked:
+def asked_of(study: Study, points: list[Point]) -> Asked:
+    """Points as a plan lists them, with the code and the artifacts that they read."""
     packages = counted_packages(study)
+    triggered = any(_backdoored(point.settings) for point in points)  # then clean merges see the patch, too
     listed = [
         {
             "id": point.id,
             "settings": point.settings,
             "seen": "seen" in point.views,
+            "select": "select" in point.views,
+            "triggered": triggered and "attack" in point.views and (_backdoored(point.settings) or not point.attackers),
             "code": code_of(packages, *point_modules(point.settings)),
         }
         for point in points
     ]
-    return _Asked(
+    return Asked(
         listed,
         frozenset(point.settings["kind"] for point in points),
         tuple(dict.fromkeys(point.gradient for point in points if point.gradient)),
         tuple(dict.fromkeys(kind for point in points for kind in point.measured)),
+        tuple(
+            dict.fromkeys((name, canonical(point.settings["attack"])) for point in points for name in point.attackers)
+        ),
     )
 
 
-def _fold_plan(study: Study, target: str, seed: int, asked: _Asked) -> dict[str, Any]:
+def _backdoored(settings: Mapping[str, Any]) -> bool:
+    return "attack" in settings and settings["attack"]["kind"] == "backdoor"
+
+
+def fold_plan(study: Study, target: str, seed: int, asked: Asked) -> dict[str, Any]:
+    """What a job reads that merges the clients of one fold at the asked points."""
+    plan = _clean_plan(study, target, seed, asked)
+    if asked.attacked:
+        poisoned = {(name, attack): trainee for trainee, name, attack in study.poisoned_clients}
+        plan["poisoned"] = {
+            name: {
+                attack: poisoned[name, attack].folder(seed)
+                for other, attack in asked.attacked
+                if other == name and (name, attack) in poisoned
+            }
+            for name in dict.fromkeys(name for name, _ in asked.attacked)
+        }
+    sizes = {point["settings"]["attack"]["patch_size"] for point in asked.points if _backdoored(point["settings"])}
+    if len(sizes) > 1:
+        raise SapError(f"points: the backdoors of one experiment must share a patch_size, got {sorted(sizes)}.")
+    if sizes:
+        plan["patch_size"] = sizes.pop()
+    if asked.attacked or any(point["select"] for point in asked.points):
+        plan["public"] = {
+            "anchors": study.anchors_folder(study.diagnosed[2]),
+            "size": max(study.settings["anchors"]["sizes"]),
+        }
+    return plan
+
+
+def _clean_plan(study: Study, target: str, seed: int, asked: Asked) -> dict[str, Any]:
     return {
         "dataset": study.settings["data"]["name"],
         "target": target,
@@ -105,12 +150,16 @@ def shard_inputs(plan: Mapping[str, Any]) -> list[str]:
     for kind in ("gradients", "statistics"):
         folders += [folder for clients in plan[kind].values() for folder in clients.values()]
     folders += plan["anchors"].values()
+    folders += [folder for attacks in plan.get("poisoned", {}).values() for folder in attacks.values()]
+    folders += [plan["public"]["anchors"]] if "public" in plan else []
     return [f"{folder}/meta.json" for folder in dict.fromkeys(folders)]
 
 
 def point_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Code behind a point's row: evaluation, composition and its own merge method, not the other methods."""
     modules = ["sap.evaluate.runner"]
+    if "attack" in settings:
+        modules += ["sap.evaluate.attacked", schema()["$defs"]["attacks"][settings["attack"]["kind"]]["module"]]
     if settings["kind"] == "merge":
         method = schema()["$defs"]["merge"][settings["merge"]["method"]]
         modules += ["sap.compose", method["module"]]
@@ -119,106 +168,6 @@ def point_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
         if settings["criterion"] != "none":
             modules.append(schema()["$defs"]["criteria"][settings["criterion"]]["module"])
     return tuple(modules)
-
-
-def report_plan(study: Study) -> dict[str, Any]:
-    """What tables and figures read: points with their labels and views, and where rows and costs lie."""
-    shards = range(study.settings["evaluate"]["shards"])
-    labels: dict[str, Any] = {}
-    for target in study.targets:
-        for point in study.fold_points(target):
-            if point.id not in labels:
-                labels[point.id] = {
-                    "id": point.id,
-                    "label": point.label,
-                    "views": list(point.views),
-                    "settings": point.settings,
-                    "needs": sorted(needs_of(point.settings, schema()["$defs"])),
-                    "family": family_of(point.settings, schema()["$defs"]),
-                }
-    return {
-        "experiment": study.name,
-        "dataset": study.settings["data"]["name"],
-        "classes": study.settings["data"]["classes"],
-        "domains": study.domains,
-        "targets": study.targets,
-        "seeds": study.seeds,
-        "selection": "fixed",
-        "backbone": study.backbone_folder,
-        "points": list(labels.values()),
-        "folds": [
-            {
-                "target": target,
-                "seed": seed,
-                "clients": [client.name for client in study.sources(target)],
-                "rows": f"{study.shard_folder(target, seed, shard)}/rows.jsonl",
-            }
-            for target in study.targets
-            for seed in study.seeds
-            for shard in shards
-        ],
-        "trainees": [
-            {
-                "name": trainee.name,
-                "kind": _kind_of(study, trainee),
-                "domains": [domain for domain, _ in trainee.parts],
-                "seed": seed,
-                "meta": f"{trainee.folder(seed)}/meta.json",
-            }
-            for trainee in study.trainees
-            for seed in study.seeds
-        ],
-        "saliency": [
-            {
-                "client": client.name,
-                "seed": seed,
-                "meta": f"{study.saliency_folder(gradient, client, seed)}/meta.json",
-            }
-            for gradient in study.gradients
-            for client in study.clients
-            for seed in study.seeds
-        ],
-        "measured": [
-            {
-                "client": client.name,
-                "seed": seed,
-                "meta": f"{study.measure_folder(study.measure_id(kind), client, seed)}/meta.json",
-            }
-            for kind in study.measured
-            for client in study.clients
-            for seed in study.seeds
-        ],
-        "audit": [
-            {"target": target, "seed": seed, "rows": f"{study.audit_folder(target, seed)}/audit.jsonl"}
-            for target in study.targets
-            for seed in study.audited_seeds
-        ],
-        "diagnose": [
-            {
-                "seed": seed,
-                "agreement": f"{study.diagnose_folder(seed)}/agreement.csv",
-                "saliency": f"{study.diagnose_folder(seed)}/saliency.csv",
-            }
-            for seed in study.seeds
-        ],
-        "data": [{"domain": domain, "folder": study.data_folder(domain)} for domain in study.domains],
-    }
-
-
-def _kind_of(study: Study, trainee: Trainee) -> str:
-    """client, pooled or oracle. An oracle that is also a client counts as that client."""
-    if trainee in study.clients:
-        return "client"
-    return "pooled" if trainee.name.startswith("pooled-without-") else "oracle"
-
-
-def report_inputs(plan: Mapping[str, Any]) -> list[str]:
-    """Files that tables and figures read."""
-    files = [fold["rows"] for fold in plan["folds"]]
-    files += [item["meta"] for item in (*plan["trainees"], *plan["saliency"], *plan["measured"])]
-    files += [item["rows"] for item in plan["audit"]]
-    files += [item[name] for item in plan["diagnose"] for name in ("agreement", "saliency")]
-    return files + [f"{item['folder']}/meta.json" for item in plan["data"]]
 
 
 STORED: set[str] = set()  # every path that `store_plan` has returned in this process

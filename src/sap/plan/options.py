@@ -9,7 +9,20 @@ from sap.evaluate.options import EvaluateOptions
 from sap.measure.options import MeasureOptions
 from sap.train.options import TrainOptions
 
-VIEWS = ("main", "seen", "sweep", "ablation", "path")
+VIEWS = (
+    "main",
+    "seen",
+    "sweep",
+    "ablation",
+    "path",
+    "control",
+    "draws",
+    "select",
+    "attack",
+    "everyone",
+    "probe",
+    "privacy",
+)
 
 
 @dataclass(frozen=True)
@@ -18,10 +31,27 @@ class PointOptions:
 
     views: tuple[str, ...] = option(
         ("main",),
-        "tables and figures that show these points; `seen` ones are judged on the clients' own domains too",
+        "tables and figures that show these points; `seen` ones are judged on the clients' own domains too, `select` "
+        "ones also on their validation images and the anchors, `everyone` ones also where no domain is held out; "
+        "points of `probe` and `privacy` alone are not judged",
         choices=VIEWS,
     )
     label: str | None = option(None, "name in tables; null writes one from the settings")
+    seeds: tuple[int, ...] | None = option(
+        None, "training seeds that these points are judged at; null takes all", low=0
+    )
+    attackers: tuple[str, ...] = option(
+        ("each",),
+        "who attacks: a client's name, several joined by +, or `each` client in turn; nobody where attack is none",
+        min_items=1,
+    )
+    attacker_weight: tuple[float | None, ...] = option(
+        (None,),
+        "weight of all attackers together in a weighted_mean, for the curve from 0 to 1; null leaves it to the merge",
+        low=0,
+        high=1,
+        min_items=1,
+    )
     criterion: tuple[str, ...] = option(("none",), "what is pruned first; `none` leaves the updates whole", min_items=1)
     space: tuple[str, ...] = option(
         ("delta",), "score and mask on the dense ΔW, or on A and B", choices=("delta", "factors"), min_items=1
@@ -84,6 +114,24 @@ class PointOptions:
 
 
 @dataclass(frozen=True)
+class EvidenceOptions:
+    """Stages that test the claims; each is off until asked for, but for the headroom."""
+
+    headroom: bool = option(True, "zero-shot, a linear probe and both ceilings, image by image, before any sweep")
+    towers: bool = option(False, "train every client with LoRA on both towers, too, and compare where they conflict")
+    masks: bool = option(False, "compare the masks of all anchor sizes and draws that the points use")
+    mask_ratios: tuple[float, ...] = option((0.5, 0.9), "ρ of the compared masks", above=0, below=1, min_items=1)
+    images: int = option(
+        2000,
+        "images of a domain and split for a linear probe, and members of a client that are asked for, at most",
+        low=10,
+    )
+    margin: float = option(
+        0.01, "smallest effect of interest, a share of accuracy: a claim of no effect must exclude it", above=0, below=1
+    )
+
+
+@dataclass(frozen=True)
 class VersionOptions:
     """meta.json records the versions of the packages that can change a number; a run warns where they differ."""
 
@@ -108,4 +156,5 @@ class Config:
     anchors: AnchorOptions = option(AnchorOptions(), "the server's public image-text pairs")
     statistics: MeasureOptions = option(MeasureOptions(), "Grams and Fisher information, for methods that need them")
     evaluate: EvaluateOptions = option(EvaluateOptions(), "who is judged, on what")
+    evidence: EvidenceOptions = option(EvidenceOptions(), "what tests the claims")
     versions: VersionOptions = option(VersionOptions(), "library versions")

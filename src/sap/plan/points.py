@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,9 @@ from sap.errors import SapError
 from sap.plan.ids import make_id
 
 _SWEPT = (
+    "attack",  # first: what an attack leaves of the clients is made once for all its points
+    "attackers",
+    "attacker_weight",
     "criterion",
     "space",
     "unit",
@@ -34,20 +37,35 @@ Measured = tuple[str, str]  # kind (gram, fisher), whose inputs (client, anchors
 _GRADIENT_FIELDS = ("alignment", "reduction", "anchor_size", "anchor_draw")
 _PRUNE_FIELDS = ("space", "unit", "scope", "count", "rescale", "prune_ratio", "prune_top", "control")
 # Later additions: at these values a point is what it was before the field existed, and keeps its id.
-_SILENT = {"unit": "entry", "count": "floor", "prune_top": 0.0, "rank": None}
+_SILENT = {"unit": "entry", "count": "floor", "prune_top": 0.0, "rank": None, "attacker_weight": None}
 _ON_ANCHORS = {"gradients", "anchors", "root"}  # needs of merge methods that read the anchors
+_WITHOUT_ROWS = {"probe", "privacy"}  # views whose points are merged or pruned by a stage of their own, not judged
 _MEASURED_ON = {"client": "clients", "anchors": "anchors"}
 _MEASURED = {"grams": "gram", "gram": "gram", "fisher": "fisher"}  # needs of methods and criteria -> what is measured
 
 
 @dataclass(frozen=True)
 class Point:
-    """One server-side setting (`settings`, plain JSON), its id, its name in tables and where it is shown."""
+    """One server-side setting (`settings`, plain JSON), its id, its name in tables and where it is shown.
+
+    `seeds`: the training seeds that it is judged at; None is all of them.
+    """
 
     id: str
     label: str
     views: tuple[str, ...]
     settings: Mapping[str, Any]
+    seeds: frozenset[int] | None = None
+
+    @property
+    def judged(self) -> bool:
+        """True where `evaluate` owes rows of the point."""
+        return not set(self.views) <= _WITHOUT_ROWS
+
+    @property
+    def attackers(self) -> tuple[str, ...]:
+        """The clients that attack; none where the point is clean."""
+        return tuple(self.settings.get("attackers", ()))
 
     @property
     def gradient(self) -> Gradient | None:
@@ -65,35 +83,79 @@ def expand(
     known: Mapping[str, Any],
     saliency_id: Callable[[Gradient], str],
     measure_id: Callable[[Measured], str],
+    clients: Sequence[str] = (),
 ) -> list[Point]:
     """Points of all blocks, each once, in an order in which neighbours share work.
 
     `known` holds the declarations of all `merge` methods and `criteria` (the schema's $defs); `saliency_id` names the
     gradients of an (alignment, reduction, draw), which chains a point to its anchors; `measure_id` names the statistics
-    of a (kind, source). Fields that cannot matter (the
-    anchors of a random mask) are left out of the settings, so that equal points have equal ids; views of equal points
-    are joined.
+    of a (kind, source); `clients` are those that `attackers: each` stands for. Fields that cannot matter (the anchors
+    of a random mask) are left out of the settings, so that equal points have equal ids; their views are joined.
+    Every pruned point of the main table gets its shrinkage control.
     """
     found: dict[str, Point] = {}
+
+    def add(point: Point, named: bool) -> None:
+        if point.id in found:
+            earlier = found[point.id]
+            views = tuple(dict.fromkeys((*earlier.views, *point.views)))
+            seeds = None if None in (earlier.seeds, point.seeds) else earlier.seeds | point.seeds
+            point = Point(point.id, point.label if named else earlier.label, views, point.settings, seeds)
+        found[point.id] = point
+
     for number, block in enumerate(blocks):
-        size = math.prod(len(block[name]) for name in _SWEPT)
+        swept = {name: block[name] for name in _SWEPT}
+        swept["attackers"] = [
+            name for given in swept["attackers"] for name in (clients if given == "each" else (given,))
+        ]
+        size = math.prod(len(values) for name, values in swept.items() if not name.startswith("attack"))
         if block["label"] and size > 1:
             raise SapError(f"points[{number}].label must name one point, but the block makes {size}. Drop the label.")
-        for values in itertools.product(*(block[name] for name in _SWEPT)):
-            settings = _relevant(dict(zip(_SWEPT, values, strict=True)), known)
+        for values in itertools.product(*swept.values()):
+            settings = _relevant(dict(zip(swept, values, strict=True)), known)
             if "alignment" in settings:
                 settings["saliency"] = saliency_id(gradient_of(settings))
             if "measured" in settings:
                 source = settings["statistics"]
                 settings["measured"] = {kind: measure_id((kind, source)) for kind in settings["measured"]}
             label = block["label"] or describe(settings, known["merge"])
-            point = Point(make_id(_slug(settings), settings), label, tuple(block["views"]), settings)
-            if point.id in found:
-                earlier = found[point.id]
-                views = tuple(dict.fromkeys((*earlier.views, *point.views)))
-                point = Point(point.id, block["label"] or earlier.label, views, settings)
-            found[point.id] = point
+            seeds = None if block["seeds"] is None else frozenset(block["seeds"])
+            add(
+                Point(make_id(_slug(settings), settings), label, tuple(block["views"]), settings, seeds), block["label"]
+            )
+    for point in list(found.values()):
+        if "main" in point.views and point.settings.get("control") == "none":
+            settings = {**point.settings, "control": "shrunk"}
+            add(Point(make_id(_slug(settings), settings), f"{point.label}, control", ("control",), settings), False)
     return list(found.values())
+
+
+def attacked_clients(points: Iterable[Point]) -> Iterator[Point]:
+    """Every attacker of these points alone: the positive control of its attack."""
+    found: dict[str, Point] = {}
+    for point in points:
+        for client in point.attackers:
+            attack = {name: point.settings[name] for name in ("attack", "attackers")}
+            settings = {"kind": "client", "client": client, **attack}
+            name = make_id(f"client-{client}", settings)
+            seeds = point.seeds
+            if name in found:
+                seeds = None if None in (seeds, found[name].seeds) else seeds | found[name].seeds
+            found[name] = Point(name, f"client {client}", ("attack", "seen"), settings, seeds)
+    yield from found.values()
+
+
+def attack_of(settings: Mapping[str, Any], declared: Mapping[str, Any]) -> str:
+    """The name of a point's attack: its kind and the options that differ from the defaults; empty where it is clean."""
+    if "attack" not in settings:
+        return ""
+    options = dict(settings["attack"])
+    kind = options.pop("kind")
+    defaults = declared[kind]["options"]["properties"]
+    if "fraction" in options:
+        kind += f" {100 * options.pop('fraction'):g} %"
+    special = {name: value for name, value in options.items() if value != defaults[name]["default"]}
+    return kind + (" (" + ", ".join(f"{name} {_short(value)}" for name, value in special.items()) + ")") * bool(special)
 
 
 def references(kinds: tuple[str, ...], clients: list[str]) -> Iterator[Point]:
@@ -168,9 +230,11 @@ def family_of(settings: Mapping[str, Any], known: Mapping[str, Any]) -> str | No
 
 def _relevant(settings: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """Drop the fields that criterion and merge method do not read; `measured` lists what they need measured."""
-    settings = {"kind": "merge"} | settings
+    settings = {"kind": "merge"} | settings | {"attackers": settings["attackers"].split("+")}
     needs = needs_of(settings, known)
     dropped = {name for name, value in _SILENT.items() if settings[name] == value}
+    if settings["attack"] == "none":
+        dropped |= {"attack", "attackers", "attacker_weight"}
     if settings["criterion"] == "none":
         dropped |= set(_PRUNE_FIELDS)
     if not needs & {"gradient", *_ON_ANCHORS}:
@@ -184,7 +248,8 @@ def _relevant(settings: dict[str, Any], known: Mapping[str, Any]) -> dict[str, A
 
 
 def _slug(settings: Mapping[str, Any]) -> str:
-    parts = [settings["merge"]["method"]]
+    parts = [settings["attack"]["kind"]] if "attack" in settings else []
+    parts.append(settings["merge"]["method"])
     if settings["criterion"] != "none":
         parts += [settings["criterion"], f"r{_short(settings['prune_ratio'])}"]
     return "-".join(parts)

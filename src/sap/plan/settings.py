@@ -11,6 +11,7 @@ from sap.errors import SapError
 from sap.io import read_json
 from sap.plan.code import version_of
 from sap.plan.datasets import classes_of, domains_of
+from sap.plan.trainees import NOBODY
 from sap.registry import unknown
 
 SCHEMA_PATH = Path(__file__).parents[3] / "workflow" / "schemas" / "config.schema.json"
@@ -35,7 +36,11 @@ def load_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     block_schema = schema()["properties"]["points"]["items"]
     settings["points"] = [with_defaults(block, block_schema) for block in settings["points"]]
     for number, block in enumerate(settings["points"]):
-        block["merge"] = [_merge(merge, f"points[{number}].merge") for merge in block["merge"]]
+        block["merge"] = [_named(merge, "merge", "method", f"points[{number}].merge") for merge in block["merge"]]
+        block["attack"] = [
+            attack if attack == "none" else _named(attack, "attacks", "kind", f"points[{number}].attack")
+            for attack in block["attack"]
+        ]
         for criterion in block["criterion"]:
             if criterion != "none" and criterion not in schema()["$defs"]["criteria"]:
                 known = ["none", *schema()["$defs"]["criteria"]]
@@ -68,15 +73,18 @@ def _listed(block: Any, number: int) -> dict[str, Any]:
     return listed
 
 
-def _merge(merge: Any, where: str) -> dict[str, Any]:
-    """`ties` or {method: ties, density: 0.2} -> the method with all its options, checked against its declaration."""
-    given = {"method": merge} if isinstance(merge, str) else dict(merge)
-    method = given.pop("method", None)
-    known = schema()["$defs"]["merge"]
-    if method not in known:
-        raise SapError(f"{where}: {unknown('merge method', method, known)}")
-    validate(given, known[method]["options"], f"{where} ({method})")
-    return {"method": method, **with_defaults(given, known[method]["options"])}
+def _named(given: Any, where: str, key: str, path: str) -> dict[str, Any]:
+    """`ties` or {method: ties, density: 0.2} -> the method with all its options, checked against its declaration.
+
+    `where` names the declarations ($defs of the schema): `merge`, or `attacks`, where `key` is `kind`.
+    """
+    given = {key: given} if isinstance(given, str) else dict(given)
+    name = given.pop(key, None)
+    known = schema()["$defs"][where]
+    if name not in known:
+        raise SapError(f"{path}: {unknown({'merge': 'merge method', 'attacks': 'attack'}[where], name, known)}")
+    validate(given, known[name]["options"], f"{path} ({name})")
+    return {key: name, **with_defaults(given, known[name]["options"])}
 
 
 def _check_names(settings: Mapping[str, Any]) -> None:
@@ -87,6 +95,8 @@ def _check_names(settings: Mapping[str, Any]) -> None:
             raise SapError(f"evaluate.targets: {unknown('domain', target, domains)}")
     if len(domains) < 2:
         raise SapError(f"data.domains must name at least 2 domains to hold one out, got {domains}.")
+    if NOBODY in domains:
+        raise SapError(f"data.domains: '{NOBODY}' stands for the fold that holds no domain out. Rename that folder.")
     duplicates = {seed for seed in settings["seeds"] if settings["seeds"].count(seed) > 1}
     if duplicates:
         raise SapError(f"seeds must differ from one another, got {sorted(duplicates)} more than once.")
@@ -122,6 +132,7 @@ def _check_points(settings: Mapping[str, Any]) -> None:
         for size in block["anchor_size"]:
             if reads_anchors and size not in sizes:
                 raise SapError(f"{where}.anchor_size must be one of anchors.sizes {sizes}, got {size}.")
+        _check_attacks(where, block, settings)
         for criterion in chosen:
             _check_pruning(where, block, criterion, criteria[criterion])
         for merge in block["merge"]:
@@ -130,6 +141,30 @@ def _check_points(settings: Mapping[str, Any]) -> None:
                     f"{where}: {merge['method']} merges factors, but pruning in space delta leaves none. "
                     "Set space: factors, or use a merge of dense updates."
                 )
+
+
+def _check_attacks(where: str, block: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Attacks that no fold could run."""
+    methods = [merge["method"] for merge in block["merge"]]
+    if any(weight is not None for weight in block["attacker_weight"]) and methods != ["weighted_mean"]:
+        raise SapError(f"{where}.attacker_weight is a weight of merge: weighted_mean, got {', '.join(methods)}.")
+    unknown_seeds = sorted(set(block["seeds"] or ()) - set(settings["seeds"]))
+    if unknown_seeds:
+        raise SapError(f"{where}.seeds must be among seeds {settings['seeds']}, got {unknown_seeds}.")
+    if block["attack"] == ["none"]:
+        return
+    if "attack" not in block["views"]:
+        raise SapError(f"{where}: points under an attack are shown in the view attack, got {block['views']}.")
+    declared = schema()["$defs"]
+    measured = {"grams", "gram", "fisher"}
+    for kind, names in (("merge", methods), ("criteria", [name for name in block["criterion"] if name != "none"])):
+        for name in names:
+            if measured & set(declared[kind][name]["needs"]):
+                raise SapError(f"{where}: {name} needs measured clients, and an attacked one is not measured.")
+    for attack in block["attack"]:
+        target = attack != "none" and attack.get("target_class")
+        if target and target not in settings["data"]["classes"]:
+            raise SapError(f"{where}.attack.target_class: {unknown('class', target, settings['data']['classes'])}")
 
 
 def _check_pruning(where: str, block: Mapping[str, Any], criterion: str, declared: Mapping[str, Any]) -> None:

@@ -13,17 +13,22 @@ from typing import Any
 from sap.errors import SapError
 from sap.io import canonical, digest
 from sap.plan.backbones import files_of, input_of
+from sap.plan.clients import Clients
 from sap.plan.datasets import captions_of
-from sap.plan.fields import anchors_fields, backbone_fields, classes_fields, data_fields, trainee_fields
+from sap.plan.fields import (
+    anchors_fields,
+    backbone_fields,
+    classes_fields,
+    data_fields,
+)
 from sap.plan.ids import make_id
-from sap.plan.points import Gradient, Measured, Point, expand, references
+from sap.plan.points import Gradient, Measured, Point, attacked_clients, expand, references
 from sap.plan.settings import load_settings, schema
-from sap.plan.trainees import RESULTS, Trainee
-from sap.registry import unknown
+from sap.plan.trainees import NOBODY
 
 
 @dataclass(frozen=True, eq=False)  # two studies are equal when they are the same: plans are kept per study
-class Study:
+class Study(Clients):
     """One experiment. `settings` is the resolved config; see `build_study`."""
 
     settings: Mapping[str, Any]
@@ -44,6 +49,11 @@ class Study:
         return list(self.settings["evaluate"]["targets"] or self.domains)
 
     @property
+    def folds(self) -> list[str]:
+        """The targets, and NOBODY where any point asks to be judged with every domain as a client."""
+        return [*self.targets, *([NOBODY] if self.in_view("everyone") else [])]
+
+    @property
     def seeds(self) -> list[int]:
         return self.settings["seeds"]
 
@@ -52,47 +62,12 @@ class Study:
         """One seed: what a merge does hardly depends on it."""
         return self.seeds[:1]
 
-    def data_folder(self, domain: str) -> str:
-        return f"{RESULTS}/data/{self.data_id}/{domain}"
-
-    @property
-    def backbone_folder(self) -> str:
-        return f"{RESULTS}/backbones/{self.backbone_id}"
-
-    @property
-    def classes_folder(self) -> str:
-        return f"{RESULTS}/classes/{self.classes_id}"
-
-    def anchors_folder(self, draw: int) -> str:
-        return f"{RESULTS}/anchors/{self.anchors_id(draw)}"
-
     def anchors_behind(self, saliency_id: str) -> str:
         """Folder of the anchors that a saliency id was computed on."""
         for gradient in self.gradients:
             if self.saliency_id(gradient) == saliency_id:
                 return self.anchors_folder(gradient[2])
         raise SapError(f"score_client: {saliency_id} is no saliency id of this config.")
-
-    def saliency_folder(self, gradient: Gradient, client: Trainee, seed: int) -> str:
-        return f"{RESULTS}/saliency/{self.saliency_id(gradient)}/{client.train_id}/{client.name}/seed-{seed}"
-
-    def measure_folder(self, measure_id: str, client: Trainee, seed: int) -> str:
-        return f"{RESULTS}/measure/{measure_id}/{client.train_id}/{client.name}/seed-{seed}"
-
-    def audit_folder(self, target: str, seed: int) -> str:
-        return f"{RESULTS}/audit/{self.cohort_id}/{target}/seed-{seed}"
-
-    def diagnose_folder(self, seed: int) -> str:
-        return f"{RESULTS}/diagnose/{self.diagnose_id}/seed-{seed}"
-
-    def shard_folder(self, target: str, seed: int, shard: int) -> str:
-        return f"{RESULTS}/evaluate/{self.cohort_id}/{target}/seed-{seed}/shard-{shard}"
-
-    def prune_folder(self, point: str, client: str, seed: int) -> str:
-        return f"{RESULTS}/prune/{self.cohort_id}/{point}/{client}/seed-{seed}"
-
-    def merge_folder(self, point: str, target: str, seed: int) -> str:
-        return f"{RESULTS}/merge/{self.cohort_id}/{point}/{target}/seed-{seed}"
 
     # --- ids, in the order of the stages -----------------------------------------------------
 
@@ -145,6 +120,36 @@ class Study:
         )
 
     @cached_property
+    def headroom_id(self) -> str:
+        fields = {"precision": self.settings["evaluate"]["precision"], "images": self.settings["evidence"]["images"]}
+        chain = {"data": self.data_id, "classes": self.classes_id, "cohort": self.cohort_id}
+        return self._register("headroom", self.settings["data"]["name"], fields, **chain)
+
+    @cached_property
+    def probe_id(self) -> str:
+        fields = {"images": self.settings["evidence"]["images"], "points": [p.id for p in self.in_view("probe")]}
+        return self._register("probe", self.settings["data"]["name"], fields, cohort=self.cohort_id)
+
+    @cached_property
+    def privacy_id(self) -> str:
+        fields = {"images": self.settings["evidence"]["images"], "points": [p.id for p in self.in_view("privacy")]}
+        return self._register("privacy", self.settings["data"]["name"], fields, cohort=self.cohort_id)
+
+    @cached_property
+    def towers_id(self) -> str:
+        clients = [[client.name, client.train_id] for client in self.both_towers]
+        return self._register("compare_towers", self.settings["data"]["name"], {}, clients=clients)
+
+    @cached_property
+    def masks_id(self) -> str:
+        fields = {"sizes": self.settings["anchors"]["sizes"], "ratios": self.settings["evidence"]["mask_ratios"]}
+        clients = [[client.name, client.train_id] for client in self.clients]
+        saliency = [self.saliency_id(gradient) for gradient in self.compared]
+        return self._register(
+            "compare_masks", self.settings["data"]["name"], fields, clients=clients, saliency=saliency
+        )
+
+    @cached_property
     def cohort_id(self) -> str:
         fields = {"precision": self.settings["evaluate"]["precision"]}
         return self._register(
@@ -166,65 +171,22 @@ class Study:
             )
         return canonical(self.registry[(stage, *key)])
 
-    # --- trainees ----------------------------------------------------------------------------
-
-    @cached_property
-    def clients(self) -> tuple[Trainee, ...]:
-        """All clients, ordered by domain, then by their number inside the domain."""
-        count = self.settings["partition"]["clients_per_domain"]
-        made = []
-        for domain in self.domains:
-            for index in range(count):
-                name = domain if count == 1 else f"{domain}-{index + 1}of{count}"
-                made.append(self._trainee(name, ((domain, None if count == 1 else index),)))
-        names = [client.name for client in made]
-        for name in self.settings["corruption"]["clients"]:
-            if name not in names:
-                raise SapError(f"corruption.clients: {unknown('client', name, names)}")
-        return tuple(made)
-
-    def client(self, name: str) -> Trainee:
-        """The client of this name."""
-        for client in self.clients:
-            if client.name == name:
-                return client
-        raise SapError(unknown("client", name, [client.name for client in self.clients]))
-
-    def sources(self, target: str) -> tuple[Trainee, ...]:
-        """The clients whose domain is not held out."""
-        return tuple(client for client in self.clients if client.parts[0][0] != target)
-
-    def pooled(self, target: str) -> Trainee:
-        """One LoRA on all source domains' images: no federation."""
-        others = tuple((domain, None) for domain in self.domains if domain != target)
-        return self._trainee(f"pooled-without-{target}", others)
-
-    def oracle(self, target: str) -> Trainee:
-        """One LoRA on the target's own training images. With one clean client per domain it is that client."""
-        return self._trainee(target, ((target, None),), clean=True)
-
-    def trainee(self, train_id: str, name: str) -> Trainee:
-        """The trainee behind a path."""
-        for trainee in self.trainees:
-            if (trainee.train_id, trainee.name) == (train_id, name):
-                return trainee
-        raise SapError(f"train_client: {train_id}/{name} is no trainee of this config.")
-
-    @cached_property
-    def trainees(self) -> tuple[Trainee, ...]:
-        """Everything that is trained for this experiment, each once."""
-        kinds = self.settings["evaluate"]["references"]
-        wanted = list(self.clients)
-        wanted += [self.pooled(target) for target in self.targets if "pooled" in kinds]
-        wanted += [self.oracle(target) for target in self.targets if "oracle" in kinds]
-        return tuple(dict.fromkeys(wanted))
-
     # --- points ------------------------------------------------------------------------------
 
     @cached_property
     def points(self) -> list[Point]:
         """Points of the config's blocks, without the references."""
-        return expand(self.settings["points"], schema()["$defs"], cache(self.saliency_id), cache(self.measure_id))
+        names = [client.name for client in self.clients]
+        blocks, known = self.settings["points"], schema()["$defs"]
+        points = expand(blocks, known, cache(self.saliency_id), cache(self.measure_id), names)
+        for point in points:
+            for name in point.attackers:
+                self.client(name)
+        return points
+
+    def in_view(self, view: str) -> list[Point]:
+        """The points of one view."""
+        return [point for point in self.points if view in point.views]
 
     def point(self, point_id: str) -> Point:
         """The point behind a path."""
@@ -233,14 +195,34 @@ class Study:
         return self._points_by_id[point_id]
 
     def fold_points(self, target: str) -> list[Point]:
-        """All points judged on one target: references first."""
-        kinds = self.settings["evaluate"]["references"]
-        return [*references(kinds, [client.name for client in self.sources(target)]), *self.points]
+        """All points judged on one target: references first, and no attack by a client that the fold lacks.
 
-    def shard_points(self, target: str, shard: int) -> list[Point]:
-        """A point's shard depends on its id alone: adding points moves none of the others."""
+        The fold of NOBODY has the points of the view `everyone`, and each attacker of any attack alone.
+        """
+        kinds = self.settings["evaluate"]["references"]
+        names = [client.name for client in self.sources(target)]
+        if target == NOBODY:
+            known = [kind for kind in kinds if kind in ("zero_shot", "client")]
+            return [*references(known, names), *attacked_clients(self.points), *self.in_view("everyone")]
+        there = [point for point in self.points if point.judged and set(point.attackers) <= set(names)]
+        return [*references(kinds, names), *there]
+
+    def shard_points(self, target: str, shard: int, seeds: frozenset[frozenset[int]] | None = None) -> list[Point]:
+        """A point's shard depends on its id alone: adding points moves none of the others.
+
+        `seeds` (see `seeds_asked`) leaves out the points that are not judged at a seed; None takes all.
+        """
         shards = self.settings["evaluate"]["shards"]
-        return [point for point in self.fold_points(target) if int(digest(point.id), 16) % shards == shard]
+        return [
+            point
+            for point in self.fold_points(target)
+            if int(digest(point.id), 16) % shards == shard
+            and (seeds is None or point.seeds is None or point.seeds in seeds)
+        ]
+
+    def seeds_asked(self, seed: int) -> frozenset[frozenset[int]]:
+        """Of the sets of seeds that points name, those that hold `seed`: seeds with the same ones ask the same."""
+        return frozenset(point.seeds for point in self.points if point.seeds is not None and seed in point.seeds)
 
     @cached_property
     def _points_by_id(self) -> dict[str, Point]:
@@ -251,6 +233,11 @@ class Study:
         """Every (alignment, reduction, draw) that some point reads, and the one that the diagnosis shows."""
         asked = [point.gradient for point in self.points if point.gradient]
         return tuple(dict.fromkeys([*asked, self.diagnosed]))
+
+    @property
+    def compared(self) -> list[Gradient]:
+        """The gradients whose masks are compared: every draw of the kind that the diagnosis shows."""
+        return sorted(gradient for gradient in self.gradients if gradient[:2] == self.diagnosed[:2])
 
     @cached_property
     def measured(self) -> tuple[Measured, ...]:
@@ -268,17 +255,6 @@ class Study:
         self.registry[(stage, identity)] = fields
         return identity
 
-    def _trainee(self, name: str, parts: tuple[tuple[str, int | None], ...], clean: bool = False) -> Trainee:
-        fields = trainee_fields(self.settings, name, parts, clean)
-        # One domain is named by the path already; several must be in the id.
-        counted = fields | {"parts": fields["parts"] if len(parts) > 1 else None}
-        train_id = make_id(
-            f"{self.settings['data']['name']}-r{self.settings['train']['lora']['rank']}",
-            {"fields": counted, "data": self.data_id, "classes": self.classes_id},
-        )
-        self.registry[("train_client", train_id, name)] = fields
-        return Trainee(name, parts, train_id)
-
 
 def build_study(config: Mapping[str, Any]) -> Study:
     """Check a config (as Snakemake reads it) and plan its experiment; raises SapError for what is wrong."""
@@ -288,5 +264,6 @@ def build_study(config: Mapping[str, Any]) -> Study:
         study.anchors_id(draw)
     for gradient in study.gradients:
         study.saliency_id(gradient)
-    _ = study.trainees, study.cohort_id, study.diagnose_id
+    _ = study.trainees, study.cohort_id, study.diagnose_id, study.headroom_id, study.probe_id, study.privacy_id
+    _ = study.towers_id, study.masks_id
     return study

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 RESULTS = "results"
+NOBODY = "none"  # the target of the fold in which every domain has a client and none is held out
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ def _plans(old: str, new: str, upstream: bool) -> list[str]:
 def _rows(study: Study, job: Planned, upstream: bool) -> str:
     """How many rows a shard would judge, of which points, and how many stay."""
     target, seed, shard = job.wildcards["target"], int(job.wildcards["seed"]), int(job.wildcards["shard"])
-    labels = {point.id: point.label for point in study.shard_points(target, shard)}
+    labels = {point.id: point.label for point in study.shard_points(target, shard, study.seeds_asked(seed))}
     try:
         keys = row_keys(shard_plan(study, target, seed, shard))
     except SapError:

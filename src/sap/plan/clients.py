@@ -1,0 +1,130 @@
+"""Who is trained for a study: the clients, both ceilings, clients under attack, clients with LoRA on both towers."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from sap.errors import SapError
+from sap.io import canonical
+from sap.plan.fields import corruption_fields, trainee_fields
+from sap.plan.ids import make_id
+from sap.plan.places import Places
+from sap.plan.points import Point
+from sap.plan.settings import schema
+from sap.plan.trainees import Trainee
+from sap.registry import unknown
+
+
+class Clients(Places):
+    """The trainees of a `sap.plan.study.Study`, and their ids."""
+
+    @cached_property
+    def clients(self) -> tuple[Trainee, ...]:
+        """All clients, ordered by domain, then by their number inside the domain."""
+        count = self.settings["partition"]["clients_per_domain"]
+        made = []
+        for domain in self.domains:
+            for index in range(count):
+                name = domain if count == 1 else f"{domain}-{index + 1}of{count}"
+                parts = ((domain, None if count == 1 else index),)
+                made.append(self._trainee(name, parts, corruption_fields(self.settings, name)))
+        names = [client.name for client in made]
+        for name in self.settings["corruption"]["clients"]:
+            if name not in names:
+                raise SapError(f"corruption.clients: {unknown('client', name, names)}")
+        return tuple(made)
+
+    def client(self, name: str) -> Trainee:
+        """The client of this name."""
+        for client in self.clients:
+            if client.name == name:
+                return client
+        raise SapError(unknown("client", name, [client.name for client in self.clients]))
+
+    def sources(self, target: str) -> tuple[Trainee, ...]:
+        """The clients whose domain is not held out."""
+        return tuple(client for client in self.clients if client.parts[0][0] != target)
+
+    def pooled(self, target: str) -> Trainee:
+        """One LoRA on all source domains' images: no federation."""
+        others = tuple((domain, None) for domain in self.domains if domain != target)
+        return self._trainee(f"pooled-without-{target}", others)
+
+    def oracle(self, target: str) -> Trainee:
+        """One LoRA on the target's own training images. With one clean client per domain it is that client."""
+        return self._trainee(target, ((target, None),))
+
+    def poisoned(self, attack: Mapping[str, Any], name: str) -> Trainee:
+        """A client as an attack on its labels or images makes it train."""
+        return self._trainee(name, self.client(name).parts, corruption=attack)
+
+    @cached_property
+    def both_towers(self) -> tuple[Trainee, ...]:
+        """The clients with LoRA on the text tower, too, where the config asks for that comparison."""
+        if not self.settings["evidence"]["towers"]:
+            return ()
+        return tuple(
+            self._trainee(c.name, c.parts, corruption_fields(self.settings, c.name), "both") for c in self.clients
+        )
+
+    def trainee(self, train_id: str, name: str) -> Trainee:
+        """The trainee behind a path."""
+        for trainee in self.trainees:
+            if (trainee.train_id, trainee.name) == (train_id, name):
+                return trainee
+        raise SapError(f"train_client: {train_id}/{name} is no trainee of this config.")
+
+    def seeds_of(self, trainee: Trainee) -> list[int]:
+        """The seeds at which somebody reads this trainee."""
+        return [seed for seed in self.seeds if self.trainees[trainee] is None or seed in self.trainees[trainee]]
+
+    @cached_property
+    def trainees(self) -> dict[Trainee, frozenset[int] | None]:
+        """Everything that is trained for this experiment, each once, and at which seeds; None is all of them."""
+        kinds = self.settings["evaluate"]["references"]
+        headroom = self.settings["evidence"]["headroom"]
+        wanted = list(self.clients)
+        wanted += [self.pooled(target) for target in self.targets if "pooled" in kinds or headroom]
+        wanted += [self.oracle(target) for target in self.targets if "oracle" in kinds or headroom]
+        wanted += self.both_towers
+        found: dict[Trainee, frozenset[int] | None] = dict.fromkeys(wanted)
+        for (trainee, _, _), seeds in self._poisoned.items():
+            found.setdefault(trainee, seeds)
+        return found
+
+    @cached_property
+    def _poisoned(self) -> dict[tuple[Trainee, str, str], frozenset[int] | None]:
+        """(trainee, client, attack as canonical JSON) -> seeds, for every client that an attack makes train wrongly."""
+        found: dict[tuple[Trainee, str, str], frozenset[int] | None] = {}
+        for point in self.points:
+            if point.attackers and self._acts_on(point) == "labels":
+                for name in point.attackers:
+                    key = (self.poisoned(point.settings["attack"], name), name, canonical(point.settings["attack"]))
+                    known = found.get(key, frozenset())
+                    found[key] = None if known is None or point.seeds is None else known | point.seeds
+        return found
+
+    @property
+    def poisoned_clients(self) -> list[tuple[Trainee, str, str]]:
+        """(trainee, client, attack as canonical JSON) of every client that an attack makes train wrongly."""
+        return list(self._poisoned)
+
+    def _acts_on(self, point: Point) -> str:
+        return schema()["$defs"]["attacks"][point.settings["attack"]["kind"]]["acts_on"]
+
+    def _trainee(
+        self,
+        name: str,
+        parts: tuple[tuple[str, int | None], ...],
+        corruption: Mapping[str, Any] | None = None,
+        towers: str | None = None,
+    ) -> Trainee:
+        fields = trainee_fields(self.settings, parts, corruption, towers)
+        # One domain is named by the path already; several must be in the id.
+        counted = fields | {"parts": fields["parts"] if len(parts) > 1 else None}
+        train_id = make_id(
+            f"{self.settings['data']['name']}-r{self.settings['train']['lora']['rank']}",
+            {"fields": counted, "data": self.data_id, "classes": self.classes_id},
+        )
+        self.registry[("train_client", train_id, name)] = fields
+        return Trainee(name, parts, train_id)
