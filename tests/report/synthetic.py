@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sap.io import sealed
+from sap.evaluate.rows import FIELDS, VALIDATION, digest_arrays
+from sap.io import save_tensors, sealed
 
 DOMAINS = ("handwritten", "blended", "outlined", "printed")
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -21,7 +22,7 @@ NEEDS = {"taylor_absolute": ["gradient"], "taylor_signed": ["gradient"], "regmea
 
 def write_experiment(
     root,
-    views=("main", "sweep", "ablation", "path"),
+    views=("main", "sweep", "ablation", "path", "draws", "select"),
     domains=DOMAINS,
     classes=CLASSES,
     seeds=(0, 1, 2),
@@ -56,15 +57,17 @@ def write_experiment(
         "audit": [],
         "diagnose": [],
         "data": [{"domain": domain, "folder": f"results/data/d/{domain}"} for domain in domains],
+        "margin": 0.01,
+        "public": {"size": 64},
     }
     base = {domain: 0.45 + 0.4 * rng.random() for domain in domains}
     for target, seed in itertools.product(domains, seeds):
         inside = [name for name, domain in clients.items() if domain != target]
-        rows = [row for point in points for row in _rows(point, target, seed, inside, clients, base, domains, rng)]
+        rows = [row for point in points for row in _rows(point, target, seed, inside, clients, base, domains)]
         for shard in range(shards):
             path = f"results/evaluate/e/{target}/seed-{seed}/shard-{shard}/rows.jsonl"
             plan["folds"].append({"target": target, "seed": seed, "clients": inside, "rows": path})
-            _write(root / path, "".join(json.dumps(sealed(row)) + "\n" for row in rows[shard::shards]))
+            _shard(root / path, rows[shard::shards], len(classes))
         path = f"results/audit/e/{target}/seed-{seed}/audit.jsonl"
         plan["audit"].append({"target": target, "seed": seed, "rows": path})
         _write(root / path, "".join(json.dumps(sealed(row)) + "\n" for row in _audit(points, target, seed, inside)))
@@ -95,6 +98,8 @@ def write_experiment(
             {"seed": seed, "agreement": f"{folder}/agreement.csv", "saliency": f"{folder}/saliency.csv"}
         )
         _diagnose(root / folder, seed, list(clients), rng)
+    if views:
+        plan["evidence"] = {"headroom": _headroom(root, domains, seeds, base, len(classes))}
     for domain in domains:
         _store(root / f"results/data/d/{domain}", domain, classes, rng)
     _write(root / "results/plans/synthetic.json", json.dumps(plan))
@@ -132,8 +137,8 @@ def make_points(clients, views, extra_methods=0):
             if name not in point["views"]:
                 point["views"].append(name)
 
-    def pruned(criterion, ratio, method="mean", anchors=32, control="none"):
-        anchored = {"alignment": "cosine", "reduction": "absolute_of_mean", "anchor_size": anchors, "anchor_draw": 0}
+    def pruned(criterion, ratio, method="mean", anchors=32, control="none", draw=0):
+        anchored = {"alignment": "cosine", "reduction": "absolute_of_mean", "anchor_size": anchors, "anchor_draw": draw}
         return {
             "kind": "merge", "criterion": criterion, "space": "delta", "prune_ratio": ratio, "scope": "layer",
             "rescale": "none", "merge": {"method": method}, "scale": 1.0, "control": control,
@@ -168,10 +173,18 @@ def make_points(clients, views, extra_methods=0):
     if "path" in views:
         for scale in (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0):
             add(f"mean λ={scale}", "path", **plain("mean", scale))
+    if "draws" in views:
+        for draw, control in itertools.product((1, 2), ("none", "shrunk")):
+            add(f"draw {draw} {control}", "draws", **pruned("taylor_absolute", 0.5, control=control, draw=draw))
+    if "select" in views:
+        for ratio in (0.1, 0.3, 0.5, 0.7, 0.9):
+            add(f"candidate ρ={ratio}", "select", **pruned("taylor_absolute", ratio))
+        for scale in (0.5, 1.0, 2.0):
+            add(f"candidate λ={scale}", "select", **plain("mean", scale))
     return list(found.values())
 
 
-def _rows(point, target, seed, inside, clients, base, domains, rng):
+def _rows(point, target, seed, inside, clients, base, domains):
     settings = point["settings"]
     kind = settings["kind"]
     if kind == "client" and settings["client"] not in inside:
@@ -179,7 +192,13 @@ def _rows(point, target, seed, inside, clients, base, domains, rng):
     ratio, norm = settings.get("prune_ratio", 0.0), None
     if kind == "merge":
         norm = settings["scale"] * (1 - 0.6 * ratio if settings.get("control", "none") != "restored" else 1.0)
-    for domain in domains if "main" in point["views"] else [target]:
+    judged = list(domains) if "main" in point["views"] else [target]
+    if "select" in point["views"]:
+        judged += [f"{domain}{VALIDATION}" for domain in domains if domain != target]
+    for name in judged:
+        domain = name.removesuffix(VALIDATION)
+        key = f"{point['id']}-{target}-{seed}-{name}"
+        rng = np.random.default_rng(zlib.crc32(key.encode()))  # its own: adding points moves no number of the others
         n = 120 + 20 * list(domains).index(domain)
         own = clients.get(settings.get("client")) == domain
         gain = {"zero_shot": 0, "client": 0.2 if own else -0.03, "ensemble": 0.01, "pooled": 0.05, "oracle": 0.2}.get(
@@ -192,11 +211,65 @@ def _rows(point, target, seed, inside, clients, base, domains, rng):
             gain -= 0.02 * ("ties" in str(settings["merge"])) + 0.01 * ("factor" in str(settings["merge"]))
         noise = 0.0 if kind == "zero_shot" else 0.012 * rng.standard_normal()
         correct = round(n * min(max(base[domain] + gain + noise, 0.0), 1.0))
+        facts = {"anchor_loss": 0.5 - gain} if name.endswith(VALIDATION) else {}
         yield {
-            "key": f"{point['id']}-{target}-{seed}-{domain}", "point": point["id"], "kind": kind, "target": target,
-            "seed": seed, "domain": domain, "n": n, "correct": correct, "accuracy": correct / n, "index": 0,
+            "key": key, "point": point["id"], "kind": kind, "target": target,
+            "seed": seed, "domain": name, "n": n, "correct": correct, "accuracy": correct / n, "index": 0,
             "norm": norm, "seconds": round(0.05 + 0.01 * rng.random(), 4), "settings": settings,
+            **facts,
         }  # fmt: skip
+
+
+def _shard(path, rows, classes):
+    """rows.jsonl and the predictions beside it."""
+    tensors = {}
+    for domain in sorted({row["domain"] for row in rows}):
+        inside = [row for row in rows if row["domain"] == domain]
+        labels = np.arange(inside[0]["n"], dtype=np.int16) % classes
+        found = [predictions(row, labels, classes) for row in inside]
+        tensors |= {f"{domain}/{field}": np.stack([arrays[field] for arrays in found]) for field in FIELDS}
+        tensors[f"{domain}/labels"] = labels
+        for index, (row, arrays) in enumerate(zip(inside, found, strict=True)):
+            row |= {"index": index, "predictions": digest_arrays(labels, arrays)}
+    save_tensors(path.with_name("predictions.safetensors"), tensors)
+    _write(path, "".join(json.dumps(sealed(row)) + "\n" for row in rows))
+
+
+def predictions(row, labels, classes):
+    """As many right ones as the row says: the easy images first, with some noise of the point's own."""
+    names = ["point", "target", "seed", "domain"] if row["kind"] != "zero_shot" else ["point", "domain"]
+    own = np.random.default_rng(zlib.crc32(" ".join(str(row[name]) for name in names).encode()))
+    easy = np.random.default_rng(zlib.crc32(row["domain"].encode())).random(len(labels))
+    right = np.zeros(len(labels), bool)
+    right[np.argsort(easy + 0.3 * own.random(len(labels)))[: row["correct"]]] = True
+    wrong = (labels + 1 + own.integers(classes - 1, size=len(labels))) % classes
+    probability = 0.5 + 0.5 * own.random(len(labels))
+    arrays = (np.where(right, labels, wrong), probability, np.where(right, probability, (1 - probability) / 2))
+    return {field: array.astype(kind) for (field, kind), array in zip(FIELDS.items(), arrays, strict=True)}
+
+
+def _headroom(root, domains, seeds, base, classes):
+    """The jobs of the stage; the ceilings are right on 6 and 20 points more than zero-shot, the probe on 10."""
+    jobs = []
+    for index, domain in enumerate(domains):
+        n = 120 + 20 * index
+        labels = np.arange(n, dtype=np.int16) % classes
+
+        def right(kind, gain, seed=0, labels=labels, domain=domain):
+            row = {"kind": kind, "point": kind, "target": domain, "seed": seed, "domain": domain}
+            row["correct"] = round(len(labels) * min(base[domain] + gain, 1.0))
+            return (predictions(row, labels, classes)["predicted"] == labels).astype(np.uint8)
+
+        easy = np.random.default_rng(zlib.crc32(domain.encode())).random(n)
+        for seed in seeds:
+            folder = f"results/headroom/h/{domain}/seed-{seed}"
+            arrays = {"labels": labels, "alignment": (0.4 - 0.3 * easy).astype(np.float32)}
+            arrays |= {"zero_shot": right("zero_shot", 0), "probe": right("probe", 0.1)}
+            arrays |= {"pooled": right("pooled", 0.06, seed)[None], "oracle": right("oracle", 0.2, seed)[None]}
+            save_tensors(root / folder / "headroom.safetensors", arrays)
+            _write(root / folder / "meta.json", "{}")
+            jobs.append({"domain": domain, "seed": seed, "folder": folder})
+    return jobs
 
 
 def _diagnose(folder, seed, clients, rng):
@@ -204,13 +277,14 @@ def _diagnose(folder, seed, clients, rng):
     for depth, layer in enumerate(LAYERS):
         for a, b in itertools.combinations(clients, 2):
             cosine = 0.5 - 0.02 * depth + 0.05 * rng.standard_normal()
-            agreement.append((seed, layer, a, b, cosine, 0.5 - cosine / 3))
+            agreement.append((seed, layer, a, b, cosine, 0.5 - cosine / 3, 0.5 - cosine / 2))
         for client in clients:
             size = 3072 * (4 if "mlp" in layer else 3)
             saliency.append((seed, client, layer, size, 0.3, 0.1, rng.random() * (depth + 2), -0.001))
     totals = {client: sum(row[6] for row in saliency if row[1] == client) for client in clients}
     saliency = [(*row[:6], row[6] / totals[row[1]], row[7]) for row in saliency]
-    _csv(folder / "agreement.csv", ("seed", "layer", "client_a", "client_b", "cosine", "sign_conflict"), agreement)
+    header = ("seed", "layer", "client_a", "client_b", "cosine", "sign_conflict", "weighted_conflict")
+    _csv(folder / "agreement.csv", header, agreement)
     header = ("seed", "client", "layer", "entries", "delta_norm", "gradient_norm", "score_share", "predicted_change")
     _csv(folder / "saliency.csv", header, saliency)
 

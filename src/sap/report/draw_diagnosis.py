@@ -44,6 +44,15 @@ def layer_place(layer: str) -> tuple[int, str]:
     return (int(found.group(1)), found.group(2)) if found else (0, layer)
 
 
+def placed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a frame by `layer` with its `depth` and its `part`, see `layer_place`."""
+    places = {layer: layer_place(layer) for layer in frame["layer"].unique()}
+    return frame.assign(
+        depth=frame["layer"].map({name: place[0] for name, place in places.items()}),
+        part=frame["layer"].map({name: place[1] for name, place in places.items()}),
+    )
+
+
 def draw_saliency_layers(results: Results) -> Figure:
     """Left: each layer's share of the saliency. Right: that share over its share of entries (1 is even)."""
     layers = results.layers
@@ -107,11 +116,7 @@ def draw_agreement(results: Results) -> Figure:
 
 def _by_depth(axes: Axes, frame: pd.DataFrame, column: str) -> None:
     """One line per layer kind over depth, mean ± sd over the other rows, labelled at its end."""
-    places = {layer: layer_place(layer) for layer in frame["layer"].unique()}
-    frame = frame.assign(
-        depth=frame["layer"].map({name: place[0] for name, place in places.items()}),
-        part=frame["layer"].map({name: place[1] for name, place in places.items()}),
-    )
+    frame = placed(frame)
     labels = []
     for index, (part, rows) in enumerate(frame.groupby("part", sort=False)):
         name, colour = KINDS.get(part, (short(part, 24), (*OTHERS, INK)[index % 6]))

@@ -11,13 +11,31 @@ import pandas as pd
 
 from sap.errors import SapError
 from sap.io import canonical, read_meta, read_plan, sealed_rows, verified
+from sap.report.outcomes import Outcomes
 
-ROW_COLUMNS = ["point", "kind", "target", "seed", "domain", "n", "correct", "accuracy", "norm", "seconds"]
+ATTACK_FACTS = ["attacker_weight", "attacker_norm", "attacker_kept", "honest_kept"]
+ROW_COLUMNS = [
+    "point", "kind", "target", "seed", "domain", "n", "correct", "accuracy", "norm", "seconds", "index", "predictions",
+    "shard", "anchor_loss", *ATTACK_FACTS,
+]  # fmt: skip
 SETTING_COLUMNS = [
     "criterion", "space", "alignment", "reduction", "anchor_size", "anchor_draw", "prune_ratio", "scope", "rescale",
-    "scale", "control", "statistics",
+    "scale", "control", "statistics", "unit", "count", "prune_top", "rank", "attacker_weight",
 ]  # fmt: skip
-POINT_COLUMNS = ["label", "views", "needs", "family", "kind", "client", "merge", "merge_key", *SETTING_COLUMNS]
+POINT_COLUMNS = [
+    "attack",
+    "attackers",
+    "seeds",
+    "label",
+    "views",
+    "needs",
+    "family",
+    "kind",
+    "client",
+    "merge",
+    "merge_key",
+    *SETTING_COLUMNS,
+]
 AUDIT_COLUMNS = [
     "point", "target", "seed", "layer", "coefficients", "unexplained", "cross", "denominator", "norm_ratio", "energy",
     "survivors", "order", "scale", "rank", "upload_bytes",
@@ -25,7 +43,7 @@ AUDIT_COLUMNS = [
 TRAINING_FACTS = [
     "seconds", "peak_memory_bytes", "upload_bytes", "sample_count", "val_accuracy", "start_accuracy", "device",
 ]  # fmt: skip
-AGREEMENT_COLUMNS = ["seed", "layer", "client_a", "client_b", "cosine", "sign_conflict"]
+AGREEMENT_COLUMNS = ["seed", "layer", "client_a", "client_b", "cosine", "sign_conflict", "weighted_conflict"]
 LAYER_COLUMNS = [
     "seed", "client", "layer", "entries", "delta_norm", "gradient_norm", "score_share", "predicted_change",
 ]  # fmt: skip
@@ -35,12 +53,16 @@ LAYER_COLUMNS = [
 class Results:
     """The frames of one experiment; shares lie in [0, 1], bytes and seconds are plain.
 
-    points: one row per planned point, indexed by id, in plan order (POINT_COLUMNS; None where a kind lacks a setting)
-    rows: one row per (point, target, seed, domain) that was evaluated (ROW_COLUMNS)
+    points: one row per planned point, indexed by id, in plan order (POINT_COLUMNS; None where a kind lacks a setting);
+        attack is its name, empty where it is clean; attackers a tuple of clients; seeds a tuple, None is all
+    rows: one row per (point, target, seed, domain) that was evaluated (ROW_COLUMNS; sap.report.outcomes reads the
+        predictions behind it); target "none" is the fold that holds no domain out
     trainings: one row per trainee and seed: name, kind, domains, seed, corrupted, TRAINING_FACTS (NaN: no meta.json)
     saliency, measured: one row per scored or measured client and seed: client, seed, seconds, peak_memory_bytes
     audit: one row per audited (point, target, seed, layer): AUDIT_COLUMNS, see sap.audit
     agreement, layers: the concatenated diagnoses (AGREEMENT_COLUMNS, LAYER_COLUMNS)
+    evidence: the concatenated csv files of the stages behind the claims, by file name without suffix: towers, masks,
+        kept, probe, privacy, bytes; empty frames where the experiment has none
     """
 
     plan: Mapping[str, Any]
@@ -53,6 +75,7 @@ class Results:
     audit: pd.DataFrame
     agreement: pd.DataFrame
     layers: pd.DataFrame
+    evidence: Mapping[str, pd.DataFrame]
 
     @property
     def targets(self) -> list[str]:
@@ -68,8 +91,9 @@ class Results:
 
     @cached_property
     def folds(self) -> dict[tuple[str, int], tuple[str, ...]]:
-        """(target, seed) -> the clients that merge in this fold."""
-        return {(fold["target"], fold["seed"]): tuple(fold["clients"]) for fold in self.plan["folds"]}
+        """(target, seed) -> the clients that merge in this fold, for the folds that hold a target out."""
+        folds = (fold for fold in self.plan["folds"] if fold["target"] in self.targets)
+        return {(fold["target"], fold["seed"]): tuple(fold["clients"]) for fold in folds}
 
     @cached_property
     def client_domains(self) -> dict[str, tuple[str, ...]]:
@@ -79,6 +103,11 @@ class Results:
         """
         clients = self.trainings[self.trainings["kind"] == "client"]
         return dict(zip(clients["name"], clients["domains"], strict=True))
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """The predictions behind the rows, image by image."""
+        return Outcomes(self.rows, self.points, self.seeds, self.targets)
 
     @cached_property
     def accuracy(self) -> pd.Series:
@@ -97,8 +126,14 @@ class Results:
         return {domain: int(n) for domain, n in self.rows.groupby("domain")["n"].max().items()}
 
     def of_kind(self, kind: str) -> list[str]:
-        """Ids of the points of one kind, in plan order."""
-        return list(self.points.index[self.points["kind"] == kind])
+        """Ids of the clean points of one kind, in plan order."""
+        return list(self.points.index[(self.points["kind"] == kind) & (self.points["attack"] == "")])
+
+    def jobs(self, stage: str) -> list[tuple[dict[str, Any], Path]]:
+        """(job, its folder) of a stage behind the claims, for the jobs that are done."""
+        entries = self.plan.get("evidence", {}).get(stage, [])
+        found = [(entry, locate(self.root, f"{entry['folder']}/meta.json")) for entry in entries]
+        return [(entry, path.parent) for entry, path in found if path]
 
     def in_view(self, view: str) -> list[str]:
         """Ids of the merge points that belong to a view, in plan order."""
@@ -124,7 +159,7 @@ def load_results(plan_path: str | Path) -> Results:
 
 
 def collect(plan: Mapping[str, Any], root: Path, live: bool = False) -> Results:
-    """Everything that a plan (`sap.plan.manifest.report_plan`) names and that is there; see `load_results`.
+    """Everything that a plan (`sap.plan.reporting.report_plan`) names and that is there; see `load_results`.
 
     With `live` the rows that running or killed evaluations have saved so far count, too, and damaged ones are left out.
     """
@@ -141,6 +176,7 @@ def collect(plan: Mapping[str, Any], root: Path, live: bool = False) -> Results:
         audit=_audit(plan, found),
         agreement=_tables([entry["agreement"] for entry in diagnoses], AGREEMENT_COLUMNS, found),
         layers=_tables([entry["saliency"] for entry in diagnoses], LAYER_COLUMNS, found),
+        evidence=_evidence(plan, found),
     )
 
 
@@ -172,6 +208,9 @@ def _points(points: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         records.append(
             {
                 **record,
+                "attack": point.get("attack", ""),
+                "attackers": tuple(point.get("attackers", ())),
+                "seeds": None if point.get("seeds") is None else tuple(point["seeds"]),
                 "label": point.get("label") or point["id"],
                 "views": tuple(point.get("views", ())),
                 "needs": tuple(point.get("needs", ())),
@@ -196,6 +235,7 @@ def _rows(plan: Mapping[str, Any], found: Callable[[str], Path | None], live: bo
     for fold in plan["folds"]:
         path = found(fold["rows"])
         there = _rows_so_far(fold["rows"], found) if live else _intact(path, "evaluate") if path else []
+        there = [row | {"shard": str(path)} for row in there]
         # The file may also hold rows of other experiments: only the plan's points belong here.
         records += [row for row in there if row["point"] in known]
     rows = pd.DataFrame(records, columns=ROW_COLUMNS)
@@ -282,6 +322,25 @@ def _rows_so_far(path: str, found: Callable[[str], Path | None]) -> list[dict[st
     folder, name = path.rsplit("/", 1)
     places = filter(None, (found(path), found(f"{folder}.progress/{name}")))
     return list({(row["point"], row["domain"]): row for place in places for row in sealed_rows(place)[0]}.values())
+
+
+EVIDENCE = {  # stage -> its csv files
+    "compare_towers": ("towers",),
+    "compare_masks": ("masks", "kept"),
+    "probe": ("probe",),
+    "privacy": ("privacy", "bytes"),
+}
+
+
+def _evidence(plan: Mapping[str, Any], found: Callable[[str], Path | None]) -> dict[str, pd.DataFrame]:
+    frames = {}
+    for stage, names in EVIDENCE.items():
+        folders = [job["folder"] for job in plan.get("evidence", {}).get(stage, [])]
+        for name in names:
+            places = filter(None, (found(f"{folder}/{name}.csv") for folder in folders))
+            parts = [pd.read_csv(verified(place), dtype={"draw_a": str, "draw_b": str}) for place in places]
+            frames[name] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return frames
 
 
 def _tables(paths: Iterable[str], columns: list[str], found: Callable[[str], Path | None]) -> pd.DataFrame:

@@ -5,9 +5,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sap.report.effects import difference
 from sap.report.frame import Results
-from sap.report.scores import client_grids, domain_columns, grid, summary, uses_anchors
-from sap.report.table import MISSING, Column, Table, is_missing, number, percent, points, text
+from sap.report.scores import client_grids, domain_columns, grid, shrunk_control, summary, uses_anchors
+from sap.report.table import (
+    MISSING,
+    Column,
+    Table,
+    effect_columns,
+    interval,
+    is_missing,
+    number,
+    percent,
+    points,
+    text,
+)
+from sap.stats.effect import MISSING_EFFECT
 
 FLOORS, CEILINGS = "Floors", "Ceilings and choices made on the target"
 FAMILIES = {  # family of a merge -> its heading
@@ -27,6 +40,8 @@ NOTES = (
     "average is the mean over domains per seed. Δ: points above zero-shot, paired by seed; ↓ below zero-shot.",
     "† chosen on the target's own labels (oracle selection): no method can make this choice. "
     "‡ a ceiling: trained on images that the server never sees.",
+    "Beyond shrinkage: accuracy minus that of the unpruned merge scaled, layer by layer, to the same norm, in points "
+    "with a 95 % interval over draws, seeds and images. No gain is credited to saliency where it holds zero (n.s.).",
     "Selection: how ρ and λ were chosen. Anchors: public image-text pairs that the server reads. "
     "Upload: from one client to the server. n: test images of all held-out domains × seeds.",
 )
@@ -88,8 +103,22 @@ def main_frame(results: Results) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
-def main_table(results: Results) -> Table:
-    """The main table; its frame is `main_frame`."""
+def beyond_shrinkage(results: Results, frame: pd.DataFrame) -> pd.DataFrame:
+    """beyond, beyond_low, beyond_high of each row of `main_frame`: a share, NaN without pruning or without control."""
+    effects = [
+        difference(results, row["point"], shrunk_control(results, row["point"])) if pruned(row) else MISSING_EFFECT
+        for _, row in frame.iterrows()
+    ]
+    return pd.DataFrame([effect_columns("beyond", effect) for effect in effects], index=frame.index)
+
+
+def main_table(results: Results, controls: bool = True) -> Table:
+    """The main table; its frame is `main_frame` with `beyond_shrinkage`.
+
+    `controls=False` leaves those columns out: they read predictions, which are not whole while an evaluation runs.
+    """
+    frame = main_frame(results)
+    beyond = beyond_shrinkage(results, frame) if controls else pd.DataFrame()
     columns = [
         Column("method", lambda row: row["method"] + row["mark"]),
         *(
@@ -99,12 +128,26 @@ def main_table(results: Results) -> Table:
         Column("average", percent("mean", "sd", "delta")),
         Column("worst", worst_domain),
         Column("Δ", lambda row: "–" if row["kind"] == "zero_shot" else points("delta", "delta_sd", mark=True)(row)),
+        *([Column("beyond shrinkage", beyond_cell)] if controls else []),
         Column("n", images_and_seeds),
         Column("selection", text("selection")),
         Column("anchors", lambda row: "no" if row["anchors"] == 0 else str(row["anchors"])),
         Column("upload, MB", lambda row: row["reads"] or number("upload_bytes", "{:.3g}", 1e-6)(row)),
     ]
-    return Table(main_frame(results), columns, EMPTY, section="group", notes=NOTES)
+    return Table(pd.concat([frame, beyond], axis=1), columns, EMPTY, section="group", notes=NOTES)
+
+
+def pruned(row: pd.Series) -> bool:
+    """True for a row of a pruned point."""
+    return not is_missing(row["point"]) and not is_missing(row["criterion"]) and row["criterion"] != "none"
+
+
+def beyond_cell(row: pd.Series) -> str:
+    """`+1.2 [0.3, 2.1]`, with `n.s.` where the interval holds zero; – without pruning."""
+    if not pruned(row):
+        return "–"
+    unsure = row["beyond_low"] <= 0 <= row["beyond_high"]
+    return interval("beyond")(row) + (" n.s." if unsure else "")
 
 
 def upload_bytes(results: Results) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sap.report.frame import Results
+from sap.report.outcomes import twins
 from sap.stats.summary import difference, domain_average, summarise
 
 
@@ -101,12 +102,19 @@ def unpruned(results: Results, point: str) -> str | None:
     points = results.points
     same = (
         (points["kind"] == "merge")
+        & (points["attack"] == "")
         & (points["criterion"] == "none")
         & (points["merge_key"] == points.loc[point, "merge_key"])
         & (points["control"] == "none")
         & (points["scale"] == 1)
     )
     return next(iter(points.index[same]), None)
+
+
+def shrunk_control(results: Results, point: str) -> str | None:
+    """Id of a pruned point's shrinkage control: the same settings, control `shrunk`. None where the plan has none."""
+    controls = twins(results.points, point, "control")
+    return next(iter(controls.index[controls == "shrunk"]), None)
 
 
 def uses_anchors(results: Results, point: str) -> bool:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from sap.stats.effect import Effect
+
 MISSING = "missing"
 BELOW = "↓"
 
@@ -71,6 +73,35 @@ def points(name: str, sd: str | None = None, mark: bool = False) -> Cell:
         return f"{printed} {BELOW}" if mark and not is_missing(row[name]) and row[name] < 0 else printed
 
     return cell
+
+
+def spread(name: str, form: str = "{:.2f}", factor: float = 1.0) -> Cell:
+    """A number ± its `NAME_sd`, `0.31 ± 0.02`; without the spread where there is none."""
+
+    def cell(row: pd.Series) -> str:
+        printed, sd = number(name, form, factor)(row), row[f"{name}_sd"]
+        return (printed if is_missing(sd) else f"{printed} ± {form.format(sd * factor)}").replace("-", "−")
+
+    return cell
+
+
+def interval(name: str, form: str = "{:.1f}", factor: float = 100.0, sign: str = "+") -> Cell:
+    """An effect with its interval, `+1.2 [−0.3, 2.7]`, from the columns of `effect_columns`; in points by default."""
+
+    def cell(row: pd.Series) -> str:
+        if is_missing(row[name]):
+            return MISSING
+        printed = [form.format(row[column] * factor) for column in (name, f"{name}_low", f"{name}_high")]
+        estimate, low, high = (text if float(text) else text.lstrip("-") for text in printed)  # no minus zero
+        estimate = f"{sign}{estimate}" if float(estimate) > 0 else estimate
+        return f"{estimate} [{low}, {high}]".replace("-", "−")
+
+    return cell
+
+
+def effect_columns(name: str, effect: Effect) -> dict[str, float]:
+    """NAME, NAME_low and NAME_high of a frame's row."""
+    return {name: effect.estimate, f"{name}_low": effect.low, f"{name}_high": effect.high}
 
 
 def mean_sd(mean: float, sd: float | None = None) -> str:

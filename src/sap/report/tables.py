@@ -3,20 +3,42 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from sap.io import write_text
 from sap.report.ablation import ablation_table, shrinkage_table
+from sap.report.attack import attack_table
+from sap.report.attack_control import control_table
+from sap.report.attack_explained import explained_table
+from sap.report.attack_folds import folds_table
 from sap.report.audit import audit_layers_table, audit_table
-from sap.report.catalogue import TABLES
+from sap.report.catalogue import HEADROOM, SUMMARY, TABLES
+from sap.report.claims import claims_table
+from sap.report.comparisons import comparisons_table
 from sap.report.cost import cost_table
 from sap.report.frame import Results
+from sap.report.headroom import headroom_table
 from sap.report.ledger import ledger_table
 from sap.report.main import main_table
+from sap.report.masks import masks_table
+from sap.report.metrics import metrics_table
+from sap.report.privacy import privacy_table
+from sap.report.probes import probe_table
+from sap.report.selection import selection_table
+from sap.report.summary import summary_page
 from sap.report.sweep import sweep_table
 from sap.report.table import Table
+from sap.report.towers import towers_table
 from sap.report.transfer import client_matrix_table, seen_unseen_table, trainings_table
+from sap.report.variance import variance_table
 from sap.report.write import write_table
 
 MAKERS: dict[str, Callable[[Results], Table]] = {
+    "claims": claims_table,
+    "headroom": headroom_table,
     "main": main_table,
+    "metrics": metrics_table,
+    "comparisons": comparisons_table,
+    "selection": selection_table,
+    "variance": variance_table,
     "audit": audit_table,
     "audit_layers": audit_layers_table,
     "ledger": ledger_table,
@@ -26,11 +48,30 @@ MAKERS: dict[str, Callable[[Results], Table]] = {
     "seen_unseen": seen_unseen_table,
     "client_matrix": client_matrix_table,
     "trainings": trainings_table,
+    "towers": towers_table,
+    "probe": probe_table,
+    "masks": masks_table,
+    "privacy": privacy_table,
+    "attack_control": control_table,
+    "attack": attack_table,
+    "attack_folds": folds_table,
+    "attack_explained": explained_table,
     "cost": cost_table,
 }
 
 
 def write_tables(results: Results, folder: str | Path) -> None:
-    """Write every table of the catalogue as csv, md and tex; a table without rows says so in one sentence."""
+    """Write the catalogue's tables as csv, md, tex and html, and summary.md; one without rows says so in one sentence.
+
+    The table of the headroom is not among them: it is there before any sweep (`write_headroom`).
+    """
     for name, title in TABLES.items():
-        write_table(MAKERS[name](results), title, name, folder)
+        if name != HEADROOM:
+            write_table(MAKERS[name](results), title, name, folder)
+    write_text(Path(folder) / SUMMARY, summary_page(results))
+
+
+def write_headroom(results: Results, folder: str | Path) -> None:
+    """Write the table of the headroom, and print it: it is the first thing to look at."""
+    write_table(MAKERS[HEADROOM](results), TABLES[HEADROOM], HEADROOM, folder)
+    print((Path(folder) / f"{HEADROOM}.md").read_text())

@@ -65,7 +65,7 @@ def client_accuracy(results: Results) -> pd.DataFrame:
 
     Columns: name (`zero-shot` or the client), seed, domain, accuracy. Domains without rows are absent.
     """
-    points = results.points[results.points["kind"].isin(["client", "zero_shot"])]
+    points = results.points[results.points["kind"].isin(["client", "zero_shot"]) & (results.points["attack"] == "")]
     rows = results.rows[results.rows["point"].isin(points.index)]
     names = points["client"].where(points["kind"] == "client", "zero-shot")
     rows = rows.assign(name=rows["point"].map(names.to_dict()))

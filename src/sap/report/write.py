@@ -1,9 +1,10 @@
-"""Tables to CSV, Markdown and LaTeX; figures to PDF and PNG. Same content, same bytes."""
+"""Tables to CSV, Markdown, LaTeX and HTML; figures to PDF and PNG. Same content, same bytes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sap.io import atomic, write_text
+from sap.report.page import page
 from sap.report.table import Table
 
 if TYPE_CHECKING:
@@ -42,12 +43,13 @@ _LATEX = str.maketrans(
 
 
 def write_table(table: Table, title: str, name: str, folder: str | Path) -> None:
-    """Write NAME.csv (full precision), NAME.md and NAME.tex (printed) into a folder."""
+    """Write NAME.csv (full precision), NAME.md, NAME.tex and NAME.html (printed) into a folder."""
     folder = Path(folder)
     with atomic(folder / f"{name}.csv") as temporary:
         table.frame.to_csv(temporary, index=False, lineterminator="\n")
     write_text(folder / f"{name}.md", markdown(table, title))
     write_text(folder / f"{name}.tex", latex(table, title, f"tab:{name}"))
+    write_text(folder / f"{name}.html", page(table, title, name))
 
 
 def write_figure(figure: "Figure", name: str, folder: str | Path) -> None:

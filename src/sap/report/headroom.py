@@ -1,0 +1,164 @@
+"""Is there room above zero-shot, and how small an effect could be seen? From the `headroom` jobs alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sap.io import load_tensors
+from sap.report.frame import Results
+from sap.report.table import Column, Table, effect_columns, interval, mean_sd, number, percent, text
+from sap.stats.effect import Effect, crossed_effect
+from sap.stats.paired import detectable_difference
+
+EMPTY = "This experiment holds no headroom (no job of evidence.headroom is done)."
+CEILINGS = ("pooled", "oracle")
+TERCILES = ("low", "middle", "high")
+JUDGED = ("zero_shot", *CEILINGS)
+ALL = "all domains"
+NOTES = (
+    "Accuracy in percent on each domain's test images, [95 % interval] over seeds and images. Linear probe: on frozen "
+    "features of the domain's training images. Pooled: one LoRA on all other domains' images; oracle: on its own.",
+    "Room: the better of pooled and oracle minus zero-shot, in points. Terciles: accuracy on the third of the images "
+    "that zero-shot aligns worst / in between / best with their true class (cosine).",
+    "Differ: images that either zero-shot or pooled gets right. Detectable: smallest difference that a two-sided 5 % "
+    "test finds with 80 % power between two models that differ so: one run, by McNemar's test; all, over the seeds.",
+    "An effect of x points can be shown where the detectable difference is at most x, and the room is above x and at "
+    "least twice that difference.",
+)
+
+Arrays = dict[str, NDArray]
+
+
+def read_headroom(results: Results) -> dict[str, Arrays]:
+    """domain -> what its jobs wrote, as float64, with "pooled" and "oracle" (S, n); NaN where a seed's job is not done.
+
+    The other arrays do not depend on the seed (sap.probe.headroom). Domains without any job that is done are left out.
+    """
+    done = {(job["domain"], job["seed"]): folder for job, folder in results.jobs("headroom")}
+    jobs = results.plan.get("evidence", {}).get("headroom", [])
+    found: dict[str, Arrays] = {}
+    for domain in dict.fromkeys(domain for domain, _ in done):
+        seeds = [job["seed"] for job in jobs if job["domain"] == domain]
+        read = [
+            load_tensors(done[domain, seed] / "headroom.safetensors", framework="np")
+            if (domain, seed) in done
+            else None
+            for seed in seeds
+        ]
+        first = next(arrays for arrays in read if arrays is not None)
+        missing = np.full((1, len(first["labels"])), np.nan)
+        ceilings = {
+            kind: np.concatenate([missing if arrays is None else arrays[kind] for arrays in read]) for kind in CEILINGS
+        }
+        found[domain] = {name: array.astype(np.float64) for name, array in (first | ceilings).items()}
+    return found
+
+
+def headroom_frame(results: Results) -> pd.DataFrame:
+    """One row per domain with a job that is done, then `all domains` (their mean) once none lacks; shares in [0, 1].
+
+    domain, n, zero_shot, probe, pooled, oracle and room with _low and _high; of zero_shot, pooled and oracle by tercile
+    NAME__low, NAME__middle, NAME__high; differ (share of images that zero-shot or pooled alone gets right),
+    detectable_mcnemar, detectable; seeds; shows (the plan's margin can be shown), sentence.
+    """
+    found = read_headroom(results)
+    margin = results.plan["margin"]
+    records = [_record(domain, [arrays], margin) for domain, arrays in found.items()]
+    planned = {job["domain"] for job in results.plan.get("evidence", {}).get("headroom", [])}
+    if len(found) == len(planned) > 1:
+        records.append(_record(ALL, list(found.values()), margin))
+    return pd.DataFrame(records)
+
+
+def terciles(alignment: NDArray) -> list[NDArray]:
+    """Indices of the images in the lowest, middle and highest third of `alignment` (n,)."""
+    return np.array_split(np.argsort(alignment, kind="stable"), len(TERCILES))
+
+
+def can_show(x: float, room: float, detectable: float) -> bool:
+    """True where an effect of `x` could be found, and the room leaves space for one; all shares."""
+    return detectable <= x < room and room >= 2 * detectable
+
+
+def sentence(domain: str, x: float, room: float, detectable: float) -> str:
+    """`sketch: this data set can / cannot show an effect of 1 point`, and why not."""
+    if np.isnan(room) or np.isnan(detectable):
+        return f"{domain}: not known yet; its trainings are not all done."
+    said = (
+        f"{domain}: this data set {'can' if can_show(x, room, detectable) else 'cannot'} show an effect of {_points(x)}"
+    )
+    facts = f"room {100 * room:.1f}, smallest difference that would be found {100 * detectable:.1f}"
+    if can_show(x, room, detectable):
+        return f"{said} ({facts})."
+    least = max(detectable, x)
+    if can_show(least, room, detectable):
+        return f"{said} ({facts}); one of {100 * least:.1f} points it can."
+    return f"{said} ({facts}), nor a larger one: that would need a room of {100 * max(2 * detectable, x):.1f}."
+
+
+def headroom_table(results: Results) -> Table:
+    """Room and resolution of every domain; one sentence for each below."""
+    frame = headroom_frame(results)
+    columns = [
+        Column("domain", text("domain")),
+        Column("n", number("n")),
+        Column("zero-shot", percent("zero_shot")),
+        Column("linear probe", percent("probe")),
+        Column("pooled", interval("pooled", sign="")),
+        Column("oracle", interval("oracle", sign="")),
+        Column("room", interval("room")),
+        *(Column(f"{kind.replace('_', '-')}, terciles", _by_tercile(kind)) for kind in JUDGED),
+        Column("differ", percent("differ")),
+        Column("detectable, one run", percent("detectable_mcnemar")),
+        Column("detectable", percent("detectable")),
+        Column("seeds", number("seeds")),
+    ]
+    said = () if frame.empty else tuple(frame["sentence"])
+    return Table(frame, columns, EMPTY, notes=(*said, *NOTES))
+
+
+def _record(domain: str, parts: Sequence[Arrays], margin: float) -> dict[str, Any]:
+    """One row over the images of these domains; every domain counts the same."""
+    accuracies = {kind: _effect([arrays[kind] for arrays in parts]) for kind in ("zero_shot", "probe", *CEILINGS)}
+    best = max(CEILINGS, key=lambda kind: np.nan_to_num(accuracies[kind].estimate))
+    room = _gain(parts, best)
+    change = _gain(parts, "pooled")
+    seeds, n = change.seeds, sum(len(arrays["labels"]) for arrays in parts)
+    differ = np.mean([np.abs(arrays["pooled"] - arrays["zero_shot"]).mean() for arrays in parts])
+    record: dict[str, Any] = {"domain": domain, "n": n}
+    for name, effect in (accuracies | {"room": room}).items():
+        record |= effect_columns(name, effect)
+    for kind in JUDGED:
+        thirds = [[arrays[kind][..., rows].mean() for rows in terciles(arrays["alignment"])] for arrays in parts]
+        record |= {f"{kind}__{name}": value for name, value in zip(TERCILES, np.mean(thirds, axis=0), strict=True)}
+    return record | {
+        "differ": differ,
+        "detectable_mcnemar": detectable_difference(n, differ),
+        "detectable": change.detectable,
+        "seeds": seeds,
+        "shows": can_show(margin, room.estimate, change.detectable),
+        "sentence": sentence(domain, margin, room.estimate, change.detectable),
+    }
+
+
+def _effect(correct: Sequence[NDArray]) -> Effect:
+    """Of one array per domain, (n,) or (S, n)."""
+    return crossed_effect([np.atleast_2d(array)[None] for array in correct])
+
+
+def _gain(parts: Sequence[Mapping[str, NDArray]], kind: str) -> Effect:
+    return _effect([arrays[kind] - arrays["zero_shot"] for arrays in parts])
+
+
+def _by_tercile(kind: str):
+    def cell(row: pd.Series) -> str:
+        return " / ".join(mean_sd(row[f"{kind}__{name}"]) for name in TERCILES)
+
+    return cell
+
+
+def _points(x: float) -> str:
+    return "1 point" if round(100 * x, 6) == 1 else f"{100 * x:g} points"

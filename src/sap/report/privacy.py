@@ -1,0 +1,118 @@
+"""What an upload tells about the images behind it, and what it costs to send, before and after pruning."""
+
+import numpy as np
+import pandas as pd
+
+from sap.report.frame import Results
+from sap.report.probes import EXTRA, pruning
+from sap.report.scores import unpruned, varying
+from sap.report.sweep import variant
+from sap.report.table import Column, Table, effect_columns, interval, number, percent, text
+from sap.stats.effect import MISSING_EFFECT, Effect, crossed_effect
+from sap.stats.summary import summarise
+
+SCORES = {"loss": "Loss of the client's model", "ratio": "Likelihood ratio to zero-shot"}
+EMPTY = "This experiment attacks no client's privacy (points of the view `privacy`)."
+NOTES = (
+    "Membership inference on each client's upload, pruned alone: can its training images be told from other images of "
+    "the same domain by the loss (Yeom et al. 2018), or by how much the loss fell below zero-shot's? AUC 0.5 is "
+    "chance. TPR: training images found at 1 % false positives. Means and 95 % intervals over clients and seeds.",
+    "Upload: the factors in float32, as the client sends them. Kept entries: what pruning leaves of the dense ΔW, with "
+    "their places (a bitmap or indices, whichever is smaller). Saved: 1 − kept / factors; negative is larger.",
+)
+
+
+def auc_effect(results: Results, point: str | None, score: str, reference: str | None = None) -> Effect:
+    """AUC of a point's uploads minus that of `reference` (minus chance, 0.5, where None), seeds × clients.
+
+    `images` counts the clients: their differences hold the noise of the images, too. Missing with one client, or where
+    a client or seed is absent.
+    """
+    found = _grid(results, point, score)
+    other = 0.5 if reference is None else _grid(results, reference, score)
+    if found is None or other is None:
+        return MISSING_EFFECT
+    return crossed_effect([(found - other)[None]])
+
+
+def privacy_frame(results: Results) -> pd.DataFrame:
+    """One row per score and pruning, unpruned first.
+
+    Columns: score, point, criterion, prune_ratio, variant, auc with _low and _high, change (of the AUC against the
+    unpruned upload) with _low and _high, tpr, tpr_sd (over clients), members, non_members (of one client, means),
+    factor_bytes, entry_bytes, saved (means; NaN without an upload), clients, seeds.
+    """
+    rows, uploads = results.evidence["privacy"], results.evidence["bytes"]
+    if rows.empty:
+        return pd.DataFrame()
+    points = [point for point in results.points.index if point in set(rows["point"])]
+    extra = varying(results, points, EXTRA)
+    records = []
+    for score in SCORES:
+        for point in points:
+            settings = results.points.loc[point]
+            cut = settings["kind"] == "merge" and settings["criterion"] != "none"
+            own = rows[(rows["point"] == point) & (rows["score"] == score)]
+            sent = uploads[uploads["point"] == point]
+            auc = auc_effect(results, point, score)
+            tpr = summarise(own.groupby("client")["tpr"].mean())
+            auc = auc._replace(estimate=0.5 + auc.estimate, low=0.5 + auc.low, high=0.5 + auc.high)
+            change = auc_effect(results, point, score, unpruned(results, point)) if cut else MISSING_EFFECT
+            records.append(
+                {
+                    "score": score,
+                    "point": point,
+                    "criterion": settings["criterion"] if settings["kind"] == "merge" else settings["label"],
+                    "prune_ratio": float(settings["prune_ratio"]) if cut else 0.0,
+                    "variant": variant(settings, extra) if cut else "",
+                    **effect_columns("auc", auc),
+                    **effect_columns("change", change),
+                    "tpr": tpr.mean,
+                    "tpr_sd": tpr.sd,
+                    **{name: own[name].mean() for name in ("members", "non_members")},
+                    **{name: sent[name].mean() for name in ("factor_bytes", "entry_bytes", "saved")},
+                    "clients": own["client"].nunique(),
+                    "seeds": own["seed"].nunique(),
+                }
+            )
+    frame = pd.DataFrame(records)
+    order = list(frame.sort_values("prune_ratio", kind="stable")["criterion"].unique())
+    ranked = frame.assign(
+        attack=frame["score"].map(list(SCORES).index),
+        cut=frame["prune_ratio"] > 0,
+        rank=frame["criterion"].map(order.index),
+    )
+    keys = ["attack", "cut", "variant", "prune_ratio", "rank"]
+    return ranked.sort_values(keys, kind="stable", ignore_index=True).drop(columns=["attack", "cut", "rank"])
+
+
+def privacy_table(results: Results) -> Table:
+    """Membership inference and bytes, one section per score."""
+    frame = privacy_frame(results)
+    if not frame.empty:
+        frame.insert(0, "section", frame["score"].map(SCORES))
+    columns = [
+        Column("pruning", lambda row: pruning(row["criterion"], row["prune_ratio"])),
+        *([Column("variant", text("variant"))] if len(frame) and frame["variant"].any() else []),
+        Column("AUC", interval("auc", "{:.3f}", 1, sign="")),
+        Column("change", lambda row: interval("change", "{:.3f}", 1)(row) if row["prune_ratio"] else "–"),
+        Column("TPR, %", percent("tpr", "tpr_sd")),
+        Column("upload, kB", number("factor_bytes", "{:,.0f}", 1e-3, absent="–")),
+        Column("kept entries, kB", number("entry_bytes", "{:,.0f}", 1e-3, absent="–")),
+        Column("saved, %", lambda row: number("saved", "{:,.0f}", 100, absent="–")(row).replace("-", "−")),
+        Column("n", _size),
+    ]
+    return Table(frame, columns, EMPTY, section="section", notes=NOTES)
+
+
+def _grid(results: Results, point: str | None, score: str) -> np.ndarray | None:
+    """AUC (S, clients) of a point's uploads, NaN where absent; None without any."""
+    rows = results.evidence["privacy"]
+    own = rows[(rows["point"] == point) & (rows["score"] == score)] if len(rows) else rows
+    if own.empty:
+        return None
+    return own.pivot(index="seed", columns="client", values="auc").reindex(results.seeds).to_numpy()
+
+
+def _size(row: pd.Series) -> str:
+    return f"{row['clients']} clients × {row['seeds']} seeds, {row['members']:.0f} + {row['non_members']:.0f} images"

@@ -1,0 +1,137 @@
+"""One page for a paper's appendix: setting, methods, headline numbers with intervals, verdicts, ledger, limits."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from sap.report.claim_effects import NotTestable, sap_point, unpruned_mean
+from sap.report.claims import claims_frame, interval, sample
+from sap.report.effects import accuracy, difference
+from sap.report.frame import Results
+from sap.report.headroom import headroom_frame
+from sap.report.ledger import ledger_frame
+from sap.report.table import MISSING, is_missing
+
+LIMITS = (
+    "Domains are fixed: intervals are over anchor draws, training seeds and test images, not over data sets. "
+    "Another data set or backbone can answer otherwise.",
+    "Settings are fixed beforehand unless a row says how they were selected; whatever was chosen on the target is a "
+    "ceiling and no result.",
+    "The server sees every client's own update: pruning and robust rules are incompatible with secure aggregation.",
+)
+
+
+def summary_page(results: Results) -> str:
+    """The page as Markdown."""
+    title = f"# {results.plan['experiment']}: summary"
+    parts = [_setting(results), _numbers(results), _verdicts(results), _ledger(results), _limits()]
+    return "\n\n".join([title, *parts]) + "\n"
+
+
+def _setting(results: Results) -> str:
+    plan = results.plan
+    clients = len(results.client_domains)
+    draws = results.points["anchor_draw"].dropna().nunique() or 1
+    lines = [
+        "## Setting",
+        "",
+        f"- data: {plan['dataset']}, {len(plan['classes'])} classes, domains {', '.join(results.domains)}; held out "
+        f"in turn: {', '.join(results.targets)} (test images: {_counts(results)})",
+        f"- {clients} clients, one upload each, LoRA on the visual tower of a frozen CLIP (`{_last(plan)}`); the "
+        "server never sees their images",
+        f"- seeds: {len(results.seeds)} trainings × {draws} anchor draws of {plan['public']['size']} public pairs",
+    ]
+    rooms = headroom_frame(results)
+    sentence = "" if rooms.empty else rooms["sentence"].iloc[-1]
+    return "\n".join([*lines, f"- headroom: {sentence}"] if sentence else lines)
+
+
+def _last(plan: dict) -> str:
+    return plan["backbone"].rsplit("/", 1)[-1]
+
+
+def _counts(results: Results) -> str:
+    known = results.test_images
+    return ", ".join(f"{target} {known[target]}" for target in results.targets if target in known) or MISSING
+
+
+def _numbers(results: Results) -> str:
+    """Accuracy, and the change to zero-shot, of what a reader asks for first."""
+    start = next(iter(results.of_kind("zero_shot")), None)
+    rows = [("zero-shot", start)]
+    for find in (unpruned_mean, sap_point):
+        try:
+            point = find(results)
+        except NotTestable:
+            continue
+        rows.append((results.points.loc[point, "label"], point))
+    rows += [
+        (results.points.loc[point, "label"], point) for kind in ("pooled", "oracle") for point in results.of_kind(kind)
+    ]
+    lines = ["## Headline numbers", "", "| method | accuracy, % | Δ to zero-shot, points | n |", "|---|--:|--:|--:|"]
+    for label, point in rows:
+        level, change = accuracy(results, point), difference(results, point, start)
+        shown = MISSING if is_missing(level.estimate) else f"{100 * level.estimate:.1f}"
+        if not is_missing(level.estimate):
+            shown += f" [{100 * level.low:.1f}, {100 * level.high:.1f}]"
+        delta = "–" if point == start else interval(change.estimate, change.low, change.high)
+        lines.append(f"| {label} | {shown} | {delta} | {sample(level._asdict())} |")
+    note = "Mean over the held-out domains, 95 % intervals over draws × seeds × test images; all methods: `main.md`."
+    return "\n".join([*lines, "", note])
+
+
+def _verdicts(results: Results) -> str:
+    frame = claims_frame(results)
+    lines = ["## Claims", "", "| claim | verdict | effect, points | smallest detectable | n |", "|---|---|---|--:|--:|"]
+    for _, parts in frame.groupby("claim", sort=False):
+        first = parts.iloc[0]
+        effects = "; ".join(
+            f"{row['part']}: {interval(row['effect'], row['low'], row['high'])}"
+            for _, row in parts.iterrows()
+            if not is_missing(row["part"])
+        )
+        most = parts["detectable"].max()
+        shown = "–" if is_missing(most) else f"{100 * most:.1f}"
+        says = f"{first['claim']}: {first['says']}"
+        why = f" ({first['why']})" if first["why"] else ""
+        lines.append(
+            f"| {says} | **{first['verdict']}**{why} | {effects or '–'} | {shown} | {sample(_widest(parts))} |"
+        )
+    note = (
+        "Rules fixed before the numbers (`sap.stats.verdict`): supported where Holm's p over the claims is under 0.05, "
+        f"refuted where the interval excludes every effect of {100 * results.plan.get('margin', 0.01):g} points or "
+        "more, underpowered else. All parts with their tests: `claims.md`."
+    )
+    return "\n".join([*lines, "", note])
+
+
+def _widest(parts: pd.DataFrame) -> pd.Series:
+    return parts.loc[parts["images"].idxmax()]
+
+
+def _ledger(results: Results) -> str:
+    frame = ledger_frame(results)
+    lines = ["## What the methods use", ""]
+    used: dict[str, list[str]] = {}
+    for _, row in frame.iterrows():
+        used.setdefault(_uses(row), []).append(row["method"])
+    return "\n".join([*lines, *(f"- {what}: {_listed(methods)}" for what, methods in used.items())])
+
+
+def _uses(row: pd.Series) -> str:
+    """`adapters (0.1 MB each), anchor gradients on 32 public pairs`."""
+    adapter = (
+        "adapters" if is_missing(row["adapter_bytes"]) else f"adapters ({1e-6 * row['adapter_bytes']:.2g} MB each)"
+    )
+    more = [row["reads"], row["statistics"]] + ([f"{row['anchors']} public anchors"] if row["anchors"] != 0 else [])
+    return ", ".join([adapter, *filter(None, more)])
+
+
+def _listed(names: Iterable[str], most: int = 6) -> str:
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _limits() -> str:
+    return "\n".join(["## Limits", "", *(f"- {limit}" for limit in LIMITS)])

@@ -1,0 +1,106 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from sap.io import save_tensors
+from sap.report.draw_headroom import draw_headroom
+from sap.report.frame import load_results
+from sap.report.headroom import can_show, headroom_frame, headroom_table, sentence, terciles
+from sap.report.style import styled
+from sap.report.write import markdown
+from tests.report.synthetic import DOMAINS, write_experiment
+
+
+@pytest.fixture
+def copy(plan, tmp_path):
+    shutil.copytree(plan.parents[1], tmp_path / "results")
+    return tmp_path / "results/plans" / plan.name
+
+
+def test_the_headroom_needs_nothing_but_its_own_jobs(copy, results):
+    for stage in ("evaluate", "audit", "clients", "saliency", "diagnose"):
+        shutil.rmtree(copy.parents[1] / stage)
+    assert headroom_frame(load_results(copy)).equals(headroom_frame(results))
+
+
+def test_every_domain_counts_the_same_in_the_last_row(results):
+    frame = headroom_frame(results).set_index("domain")
+    assert list(frame.index) == [*DOMAINS, "all domains"]
+    for column in ("zero_shot", "probe", "pooled", "oracle"):
+        assert frame.loc["all domains", column] == pytest.approx(frame.loc[list(DOMAINS), column].mean())
+    assert frame.loc["all domains", "n"] == frame.loc[list(DOMAINS), "n"].sum()
+    assert frame.loc["all domains", "detectable"] < frame.loc[list(DOMAINS), "detectable"].min()
+
+
+def test_room_terciles_and_detectable_differences_of_six_images(copy):
+    """Zero-shot is right on the three best aligned; pooled on one more, oracle on all."""
+    arrays = {
+        "labels": np.zeros(6, np.int16),
+        "alignment": np.array([0.6, 0.5, 0.4, 0.3, 0.2, 0.1], np.float32),
+        "zero_shot": np.array([1, 1, 1, 0, 0, 0], np.uint8),
+        "probe": np.ones(6, np.uint8),
+        "pooled": np.array([[1, 1, 1, 1, 0, 0]], np.uint8),
+        "oracle": np.ones((1, 6), np.uint8),
+    }
+    for seed in range(3):
+        save_tensors(copy.parents[1] / f"headroom/h/printed/seed-{seed}/headroom.safetensors", arrays)
+    row = headroom_frame(load_results(copy)).set_index("domain").loc["printed"]
+    assert (row["n"], row["seeds"]) == (6, 3)
+    assert row["room"] == pytest.approx(0.5)
+    assert [row[f"zero_shot__{name}"] for name in ("low", "middle", "high")] == [0, 0.5, 1]
+    assert [row[f"pooled__{name}"] for name in ("low", "middle", "high")] == [0, 1, 1]
+    assert row["differ"] == pytest.approx(1 / 6)
+    assert row["detectable_mcnemar"] == pytest.approx((1.959964 + 0.841621) * np.sqrt(1 / 6 / 6), rel=1e-5)
+
+
+def test_terciles_are_ordered_thirds_of_all_images():
+    thirds = terciles(np.array([0.3, 0.1, 0.2, 0.9, 0.8, 0.7, 0.05]))
+    assert [sorted(third) for third in thirds] == [[1, 2, 6], [0, 5], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("room", "detectable", "can", "said"),
+    [
+        (0.14, 0.005, True, "can show an effect of 1 point"),
+        (
+            0.14,
+            0.02,
+            False,
+            "cannot show an effect of 1 point (room 14.0, smallest difference that would be found 2.0); one",
+        ),
+        (0.008, 0.002, False, "nor a larger one: that would need a room of 1.0."),
+        (0.015, 0.009, False, "nor a larger one: that would need a room of 1.8."),
+        (np.nan, 0.01, False, "not known yet"),
+    ],
+)
+def test_an_effect_can_be_shown_where_room_and_resolution_allow_it(room, detectable, can, said):
+    assert can_show(0.01, room, detectable) is can
+    assert said in sentence("sketch", 0.01, room, detectable)
+
+
+def test_a_job_that_is_not_done_leaves_its_ceilings_missing(copy):
+    shutil.rmtree(copy.parents[1] / "headroom/h/printed/seed-1")
+    table = headroom_table(load_results(copy))
+    row = table.frame.set_index("domain").loc["printed"]
+    assert np.isnan([row["pooled"], row["room"], row["detectable"]]).all()
+    assert row["zero_shot"] > 0
+    assert "printed: not known yet" in markdown(table, "Headroom")
+
+
+def test_some_domains_are_not_called_all(copy):
+    shutil.rmtree(copy.parents[1] / "headroom/h/printed")
+    assert list(headroom_frame(load_results(copy))["domain"]) == list(DOMAINS[:3])
+
+
+def test_an_experiment_without_headroom_says_so(bare):
+    assert "holds no headroom" in markdown(headroom_table(bare), "Headroom")
+
+
+@pytest.mark.parametrize("domains", [("a", "b"), tuple("abcdef")])
+def test_the_figure_has_one_panel_per_domain(domains, tmp_path):
+    results = load_results(write_experiment(tmp_path, domains=domains, seeds=(0, 1), views=("main",)))
+    with styled():
+        figure = draw_headroom(results)
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
+    assert [title.split(",")[0] for title in titles] == list(domains)
