@@ -77,7 +77,7 @@ def parts(folder: Path) -> dict[str, float]:
 
     timed("import snakemake", lambda: __import__("snakemake.cli"))
     timed("import sap.plan", lambda: __import__("sap.plan.manifest"))
-    from sap.plan import fingerprint, manifest, settings, study
+    from sap.plan import fingerprint, manifest, reporting, settings, study
 
     config = yaml.safe_load(Path("config.yaml").read_text()) | yaml.safe_load(Path("sweep.yaml").read_text())
     timed("check the config", lambda: settings.load_settings(config))
@@ -86,7 +86,7 @@ def parts(folder: Path) -> dict[str, float]:
     timed("fingerprints of the stages' code", lambda: [fingerprint.fingerprint(stage) for stage in stages])
     timed("fingerprints of the points' code", lambda: manifest.store_codes(planned))
     timed("results/index.csv", lambda: manifest.update_index(planned))
-    timed("plan of the report", lambda: manifest.store_plan(manifest.report_plan(planned), "report"))
+    timed("plan of the report", lambda: manifest.store_plan(reporting.report_plan(planned), "report"))
     shards = range(planned.settings["evaluate"]["shards"])
     timed(
         "plans of the shards",

@@ -27,10 +27,10 @@ def test_cells_sections_and_notes_are_shown_and_escaped(shown):
 
 
 def test_numbers_stand_right_words_left_and_sentences_wrap():
-    frame = pd.DataFrame({"a": ["x", "y"], "b": ["–", "−1.2"], "c": ["short", "long " * 20]})
+    frame = pd.DataFrame({"a": ["x", "y"], "b": ["–", "−1.2"], "c": ["–", "missing"], "d": ["short", "long " * 20]})
     columns = [Column(name, text(name)) for name in frame]
     first = re.search("<tbody>\n<tr>(.*)</tr>", page(Table(frame, columns, ""), "t", "t")).group(1)
-    assert re.findall('<td class="(.*?)">', first) == ["words", "number", "sentence"]
+    assert re.findall('<td class="(.*?)">', first) == ["words", "number", "number", "sentence"]
 
 
 def test_the_page_holds_the_csv_in_full_precision_and_loads_nothing(shown):

@@ -10,7 +10,7 @@ import pytest
 from sap.errors import SapError
 from sap.io import read_jsonl, sealed
 from sap.report.ablation import ablation_frame
-from sap.report.catalogue import TABLE_SUFFIXES, TABLES
+from sap.report.catalogue import TABLES, files
 from sap.report.frame import load_results
 from sap.report.tables import MAKERS, write_tables
 from tests.report.synthetic import DOMAINS, write_experiment
@@ -252,7 +252,7 @@ def test_tables_are_the_same_bytes_again_and_shards_do_not_matter(plan, written,
 
 def test_every_table_of_the_catalogue_has_a_maker_files_and_a_caption(written):
     assert list(MAKERS) == list(TABLES)
-    assert {path.name for path in written.iterdir()} == {f"{n}.{s}" for n in TABLES for s in TABLE_SUFFIXES}
+    assert {path.name for path in written.iterdir()} == set(files()["tables"])
     captions = {path.stem for path in (Path(__file__).parents[2] / "workflow/report").glob("table_*.rst")}
     assert captions == {f"table_{name}" for name in TABLES}
 

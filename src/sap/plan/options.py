@@ -38,7 +38,7 @@ class PointOptions:
     )
     label: str | None = option(None, "name in tables; null writes one from the settings")
     seeds: tuple[int, ...] | None = option(
-        None, "training seeds that these points are judged at; null takes all", low=0
+        None, "training seeds that these points are judged at, of those that the experiment has; null takes all", low=0
     )
     attackers: tuple[str, ...] = option(
         ("each",),

@@ -148,9 +148,8 @@ def _check_attacks(where: str, block: Mapping[str, Any], settings: Mapping[str, 
     methods = [merge["method"] for merge in block["merge"]]
     if any(weight is not None for weight in block["attacker_weight"]) and methods != ["weighted_mean"]:
         raise SapError(f"{where}.attacker_weight is a weight of merge: weighted_mean, got {', '.join(methods)}.")
-    unknown_seeds = sorted(set(block["seeds"] or ()) - set(settings["seeds"]))
-    if unknown_seeds:
-        raise SapError(f"{where}.seeds must be among seeds {settings['seeds']}, got {unknown_seeds}.")
+    if block["seeds"] is not None and not set(block["seeds"]) & set(settings["seeds"]):
+        raise SapError(f"{where}.seeds must name at least one of seeds {settings['seeds']}, got {block['seeds']}.")
     if block["attack"] == ["none"]:
         return
     if "attack" not in block["views"]:

@@ -166,8 +166,8 @@ def _facts(results: Results) -> pd.DataFrame:
     facts = rows[["attacker_weight", "attacker_norm"]].astype(float)
     for who in ("attacker", "honest"):
         pairs = rows[f"{who}_kept"].map(lambda pair: pair if isinstance(pair, list) else [np.nan, np.nan])
-        facts[f"{who}_kept_entries"] = pairs.str[0].astype(float)
-        facts[f"{who}_kept_energy"] = pairs.str[1].astype(float)
+        for part, name in enumerate(("entries", "energy")):
+            facts[f"{who}_kept_{name}"] = [pair[part] if isinstance(pair, list) else np.nan for pair in pairs]
     return facts.groupby(level=0).mean()
 
 

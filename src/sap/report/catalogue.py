@@ -5,7 +5,7 @@ captions: workflow/report/table_NAME.rst and workflow/report/figure_NAME.rst.
 """
 
 TABLES = {
-    "claims": "What the data say about each claim",
+    "claims": "Claims: what the data say about each",
     "headroom": "Room above zero-shot, and the smallest effect that could be seen",
     "main": "Accuracy on held-out domains, all methods",
     "metrics": "Balanced accuracy, worst domain and client, calibration, share of the room",
@@ -33,7 +33,7 @@ TABLES = {
 }
 
 FIGURES = {
-    "claims": "Effects, intervals and verdicts of the claims",
+    "claims": "Claims: effects, intervals and verdicts",
     "headroom": "Room above zero-shot on each domain",
     "main": "Accuracy on held-out domains, all methods",
     "sweep_curves": "Accuracy against prune ratio",

@@ -16,7 +16,18 @@ import pandas as pd
 from sap.report import claim_effects as effects
 from sap.report.claim_effects import NEGLIGIBLE_ROOM
 from sap.report.frame import Results
-from sap.report.table import MISSING, Column, Table, is_missing, text
+from sap.report.table import (
+    Column,
+    Table,
+    effect_columns,
+    interval,
+    is_missing,
+    p_value,
+    percent,
+    sample,
+    text,
+)
+from sap.stats.effect import MISSING_EFFECT
 from sap.stats.paired import holm
 from sap.stats.verdict import NOT_TESTABLE, Part, p_of_claim, verdict
 
@@ -99,8 +110,8 @@ CLAIMS = (
 def claims_frame(results: Results) -> pd.DataFrame:
     """One row per part of each claim, in the claims' order; effects are shares. A claim without data has one row.
 
-    Columns: claim, says, test, part, kind, margin, effect, low, high, detectable, draws, seeds, images, p, claim_p,
-    claim_p_holm, verdict, why, figure, rows, unit.
+    Columns: claim, says, test, part, kind, margin, effect with _low and _high, detectable, draws, seeds, images, p,
+    claim_p, claim_p_holm, verdict, why, figure, rows, unit.
     """
     parts, reasons = {}, {}
     room = effects.room_above_zero_shot(results)
@@ -139,12 +150,12 @@ def claims_table(results: Results) -> Table:
     frame["heading"] = [f"{row.claim}: {row.says} — {row.verdict}" for row in frame.itertuples()]
     columns = [
         Column("part", text("part", absent="–")),
-        Column("claimed", lambda row: _claimed(row)),
-        Column("effect", lambda row: interval(row["effect"], row["low"], row["high"])),
-        Column("smallest detectable", lambda row: _points(row["detectable"])),
+        Column("claimed", _claimed),
+        Column("effect", interval("effect")),
+        Column("smallest detectable", percent("detectable")),
         Column("n", sample),
-        Column("p", lambda row: p_value(row["p"])),
-        Column("p of the claim (Holm)", lambda row: p_value(row["claim_p_holm"])),
+        Column("p", lambda row: p_value(row["p"], "–")),
+        Column("p of the claim (Holm)", lambda row: p_value(row["claim_p_holm"], "–")),
         Column("verdict", lambda row: row["verdict"]),
         Column("why", text("why")),
     ]
@@ -158,33 +169,6 @@ def claims_table(results: Results) -> Table:
     return Table(frame, columns, EMPTY, section="heading", notes=notes)
 
 
-def sample(row: Mapping[str, Any]) -> str:
-    """`3 × 5 × 1920`: draws × seeds × images; without the draws where there is one."""
-    if not row["images"]:
-        return MISSING
-    draws = f"{row['draws']:.0f} × " if row["draws"] > 1 else ""
-    return f"{draws}{row['seeds']:.0f} × {row['images']:.0f}"
-
-
-def interval(estimate: float, low: float, high: float) -> str:
-    """`+1.2 [−0.3, 2.7]` in points from shares."""
-    return MISSING if is_missing(estimate) else f"{_signed(estimate)} [{_points(low)}, {_points(high)}]"
-
-
-def p_value(p: float) -> str:
-    """`0.031`, or `< 0.001`."""
-    return "–" if is_missing(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _points(value: float) -> str:
-    return MISSING if is_missing(value) else f"{100 * value + 0.0:.1f}".replace("-0.0", "0.0").replace("-", "−")
-
-
-def _signed(value: float) -> str:
-    shown = _points(value)
-    return shown if shown.startswith("−") or shown == "0.0" else f"+{shown}"
-
-
 def _claimed(row: Mapping[str, Any]) -> str:
     if is_missing(row["kind"]):
         return "–"
@@ -194,15 +178,13 @@ def _claimed(row: Mapping[str, Any]) -> str:
 
 def _numbers(part: Part | None) -> dict[str, Any]:
     if part is None:
-        empty = dict.fromkeys(("effect", "low", "high", "detectable", "p", "margin"), np.nan)
+        empty = effect_columns("effect", MISSING_EFFECT) | dict.fromkeys(("detectable", "p", "margin"), np.nan)
         return {"part": None, "kind": None, **empty, "draws": 0, "seeds": 0, "images": 0}
     effect = part.effect
     return {
         "part": part.name,
         "kind": part.kind,
-        "effect": effect.estimate,
-        "low": effect.low,
-        "high": effect.high,
+        **effect_columns("effect", effect),
         "detectable": effect.detectable,
         "p": p_of_claim([part], "all"),
         "margin": part.margin,

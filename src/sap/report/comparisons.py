@@ -12,7 +12,7 @@ from sap.report.frame import Results
 from sap.report.main import main_frame, pruned
 from sap.report.outcomes import draws_of
 from sap.report.scores import grid, shrunk_control
-from sap.report.table import Column, Table, effect_columns, interval, is_missing, number, percent
+from sap.report.table import Column, Table, effect_columns, interval, is_missing, number, p_value, percent
 from sap.stats.paired import friedman, holm, mcnemar, wilcoxon
 from sap.stats.rliable import probability_of_improvement
 
@@ -114,11 +114,6 @@ def comparisons_table(results: Results) -> Table:
         Column("n", _n),
     ]
     return Table(comparisons_frame(results), columns, EMPTY, section="against", notes=NOTES)
-
-
-def p_value(p: float, absent: str = "missing") -> str:
-    """`0.031`, or `< 0.001`."""
-    return absent if is_missing(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _mcnemar(results: Results, pair: Sequence[str], target: str, seed: int) -> float:

@@ -38,7 +38,9 @@ def draw_claims(results: Results) -> Figure:
     axis.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
     for place, (_, row) in enumerate(frame.iterrows()):
         _effect(axis, place, row)
-    axis.set_xscale("symlog", linthresh=2 * margin, linscale=1.5)
+        if _opens(frame, place):
+            _verdict(axis, place, row["verdict"])
+    axis.set_xscale("symlog", linthresh=2 * margin, linscale=1)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
     ticks = [tick for tick in (-50, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50) if _inside(axis, tick)]
     axis.set_xticks(ticks)
@@ -56,23 +58,30 @@ def _effect(axis: Axes, place: int, row: pd.Series) -> None:
     colour = VERDICT_COLOURS[row["verdict"]]
     if is_missing(row["effect"]):
         where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-        text = textwrap.shorten(row["why"] or row["verdict"], 95, placeholder=" …")
+        text = textwrap.shorten(row["why"] or row["verdict"], 76, placeholder=" …")
         axis.annotate(text, (0.01, place), (0, 0), va="center", fontsize=6, color=MUTED, style="italic", **where)
     else:
-        effect, low, high = (100 * row[name] for name in ("effect", "low", "high"))
+        effect, low, high = (100 * row[name] for name in ("effect", "effect_low", "effect_high"))
         axis.plot([low, high], [place, place], color=colour, linewidth=1.4)
         claimed = {"greater": ">", "less": "<", "within": "o"}[row["kind"]]
         axis.plot(effect, place, claimed, color=colour, markersize=4.2, zorder=3)
+
+
+def _verdict(axis: Axes, place: int, verdict: str) -> None:
     where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "annotation_clip": False}
-    axis.annotate(row["verdict"], (1, place), (4, 0), va="center", fontsize=6.5, color=colour, **where)
+    axis.annotate(verdict, (1, place), (4, 0), va="center", fontsize=6.5, color=VERDICT_COLOURS[verdict], **where)
+
+
+def _opens(frame: pd.DataFrame, place: int) -> bool:
+    """True for the first part of a claim."""
+    return place == 0 or frame.iloc[place - 1]["claim"] != frame.iloc[place]["claim"]
 
 
 def _name(frame: pd.DataFrame, place: int) -> str:
     """`C4  SAP − mean`; the number stands at a claim's first part only."""
     row = frame.iloc[place]
     part = row["part"] if not is_missing(row["part"]) else textwrap.shorten(row["says"], 46, placeholder=" …")
-    first = place == 0 or frame.iloc[place - 1]["claim"] != row["claim"]
-    return f"{part}   {row['claim']}" if first else f"{part}   {' ' * (2 * len(row['claim']))}"
+    return f"{part}   {row['claim']}" if _opens(frame, place) else f"{part}   {' ' * (2 * len(row['claim']))}"
 
 
 def _inside(axis: Axes, value: float) -> bool:

@@ -4,7 +4,7 @@ import re
 from html import escape
 from urllib.parse import quote
 
-from sap.report.table import Table
+from sap.report.table import MISSING, Table
 
 _STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; color: #1e293b; margin: 1.5rem; }
@@ -12,7 +12,7 @@ h1 { font-size: 1.15rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.2rem 0.7rem; text-align: right; white-space: nowrap; }
 th.words, td.words, th.sentence, td.sentence { text-align: left; }
-th.sentence, td.sentence { white-space: normal; min-width: 24rem; }
+th.sentence, td.sentence { white-space: normal; min-width: 40rem; }
 thead th { position: sticky; top: 0; background: white; border-bottom: 2px solid #1e293b; }
 tbody th { border-top: 1px solid #94a3b8; padding-top: 0.6rem; text-align: left; font-weight: normal; }
 tbody th { font-style: italic; }
@@ -49,7 +49,8 @@ def _kind(cells: tuple[str, ...]) -> str:
     """How a column is set: numbers to the right, words to the left, and long ones over several lines."""
     if max(map(len, cells)) > 60:
         return "sentence"
-    return "number" if any(cell.lstrip("+−<↓ ")[:1].isdigit() for cell in cells) else "words"
+    filled = [cell for cell in cells if cell not in ("", "–", MISSING)]
+    return "words" if filled and not any(cell.lstrip("+−<↓ ")[:1].isdigit() for cell in filled) else "number"
 
 
 def _row(cells: list[str], kinds: list[str], tag: str) -> str:

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 import pandas as pd
 
 from sap.report.claim_effects import NotTestable, sap_point, unpruned_mean
-from sap.report.claims import claims_frame, interval, sample
+from sap.report.claims import claims_frame
 from sap.report.effects import accuracy, difference
 from sap.report.frame import Results
 from sap.report.headroom import headroom_frame
 from sap.report.ledger import ledger_frame
-from sap.report.table import MISSING, is_missing
+from sap.report.table import MISSING, effect_columns, interval, is_missing, sample
 
 LIMITS = (
     "Domains are fixed: intervals are over anchor draws, training seeds and test images, not over data sets. "
@@ -71,10 +71,8 @@ def _numbers(results: Results) -> str:
     lines = ["## Headline numbers", "", "| method | accuracy, % | Δ to zero-shot, points | n |", "|---|--:|--:|--:|"]
     for label, point in rows:
         level, change = accuracy(results, point), difference(results, point, start)
-        shown = MISSING if is_missing(level.estimate) else f"{100 * level.estimate:.1f}"
-        if not is_missing(level.estimate):
-            shown += f" [{100 * level.low:.1f}, {100 * level.high:.1f}]"
-        delta = "–" if point == start else interval(change.estimate, change.low, change.high)
+        shown = interval("level", sign="")(effect_columns("level", level))
+        delta = "–" if point == start else interval("change")(effect_columns("change", change))
         lines.append(f"| {label} | {shown} | {delta} | {sample(level._asdict())} |")
     note = "Mean over the held-out domains, 95 % intervals over draws × seeds × test images; all methods: `main.md`."
     return "\n".join([*lines, "", note])
@@ -86,9 +84,7 @@ def _verdicts(results: Results) -> str:
     for _, parts in frame.groupby("claim", sort=False):
         first = parts.iloc[0]
         effects = "; ".join(
-            f"{row['part']}: {interval(row['effect'], row['low'], row['high'])}"
-            for _, row in parts.iterrows()
-            if not is_missing(row["part"])
+            f"{row['part']}: {interval('effect')(row)}" for _, row in parts.iterrows() if not is_missing(row["part"])
         )
         most = parts["detectable"].max()
         shown = "–" if is_missing(most) else f"{100 * most:.1f}"
@@ -130,7 +126,7 @@ def _uses(row: pd.Series) -> str:
 def _listed(names: Iterable[str], most: int = 6) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return "; ".join(names[:most]) + more
 
 
 def _limits() -> str:

@@ -1,12 +1,13 @@
 """A table: one frame in full precision, and how each column is printed. CSV, Markdown and LaTeX follow from it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from sap.stats.effect import Effect
+if TYPE_CHECKING:
+    from sap.stats.effect import Effect
 
 MISSING = "missing"
 BELOW = "↓"
@@ -99,9 +100,22 @@ def interval(name: str, form: str = "{:.1f}", factor: float = 100.0, sign: str =
     return cell
 
 
-def effect_columns(name: str, effect: Effect) -> dict[str, float]:
+def effect_columns(name: str, effect: "Effect") -> dict[str, float]:
     """NAME, NAME_low and NAME_high of a frame's row."""
     return {name: effect.estimate, f"{name}_low": effect.low, f"{name}_high": effect.high}
+
+
+def p_value(p: float, absent: str = MISSING) -> str:
+    """`0.031`, or `< 0.001`."""
+    return absent if is_missing(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def sample(row: Mapping[str, Any]) -> str:
+    """`3 × 5 × 1920`: draws × seeds × images; without the draws where there is one."""
+    if not row["images"]:
+        return MISSING
+    draws = f"{row['draws']:.0f} × " if row["draws"] > 1 else ""
+    return f"{draws}{row['seeds']:.0f} × {row['images']:.0f}"
 
 
 def mean_sd(mean: float, sd: float | None = None) -> str:
