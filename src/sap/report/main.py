@@ -62,6 +62,7 @@ def main_frame(results: Results) -> pd.DataFrame:
                 "kind": results.points.loc[point, "kind"] if point else "client",
                 "point": point,
                 "criterion": results.points.loc[point, "criterion"] if point else None,
+                "control": results.points.loc[point, "control"] if point else None,
                 **domain_columns(results, values),
                 **summary(results, values),
                 "selection": ledger.get("selection", "none"),
@@ -138,8 +139,8 @@ def main_table(results: Results, controls: bool = True) -> Table:
 
 
 def pruned(row: pd.Series) -> bool:
-    """True for a row of a pruned point."""
-    return not is_missing(row["point"]) and not is_missing(row["criterion"]) and row["criterion"] != "none"
+    """True for a row of a pruned point that is no control of another."""
+    return not is_missing(row["criterion"]) and row["criterion"] != "none" and row["control"] == "none"
 
 
 def beyond_cell(row: pd.Series) -> str:
