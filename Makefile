@@ -12,7 +12,6 @@ run: environment  ## ARGS="--configfile experiments/pacs.yaml" runs another expe
 
 study: environment  ## evidence on the claims: results/tables/digits-study/summary.md first; about half an hour more
 	snakemake --cores $(CORES) --configfile experiments/study.yaml $(ARGS)
-	snakemake --cores $(CORES) --configfile experiments/study_clients.yaml $(ARGS)
 
 headroom: environment  ## is there room above zero-shot? Before any sweep; ARGS as for run
 	snakemake --cores $(CORES) $(ARGS) -- headroom_table
