@@ -86,6 +86,14 @@ def test_attacks_on_updates_are_made_from_what_the_clients_sent(scenarios):
     assert torch.allclose(dense(scenarios.merge(settings)), expected, atol=1e-6)
 
 
+def test_whatever_the_attack_an_upload_is_an_adapter_of_everybodys_rank(scenarios):
+    for kind in ("gaussian", "alie", "inner_product", "min_max"):
+        (sent,) = scenarios.attackers(attacked(attack={"kind": kind})).values()
+        assert all(isinstance(sent[layer], Factors) and sent[layer].A.shape[0] <= 2 for layer in LAYERS)
+        merged = scenarios.merge(attacked(attack={"kind": kind}, merge={"method": "product_of_means"}))
+        assert torch.isfinite(dense(merged)).all()
+
+
 def test_a_mask_per_client_and_layer_keeps_as_many_entries_of_the_attacker_as_of_the_others(scenarios):
     settings = attacked(criterion="magnitude", prune_ratio=0.5, rescale="frobenius", space="delta")
     facts = scenarios.facts(settings, scenarios.merge(settings))

@@ -8,7 +8,9 @@ import numpy as np
 from sap.attack._api import attack_updates
 from sap.compose import Composer
 from sap.errors import SapError
+from sap.factors import Factors
 from sap.io import canonical
+from sap.lowrank import truncate
 from sap.saliency.judge import AnchorJudge
 from sap.update import Update
 
@@ -68,7 +70,8 @@ class Scenarios:
         return (self.attackers(settings) if "attack" in settings else self._honest)[name]
 
     def attackers(self, settings: Settings) -> dict[str, Update]:
-        """What the attackers of a point upload."""
+        """What the attackers of a point upload: adapters of the rank that everybody's have, so an attack of a higher
+        rank is sent as its best approximation."""
         attack, names = settings["attack"], settings["attackers"]
         key = canonical([attack, names])
         if self._last[0] != key:
@@ -87,7 +90,7 @@ class Scenarios:
                     gradients=lambda update: judge.gradients(update)[1],
                     root=lambda: judge.root(self._honest[names[0]]),
                 )
-                found = {name: sent[name] for name in names}
+                found = {name: _as_upload(sent[name], self._honest[name]) for name in names}
             self._last = (key, found)
         return self._last[1]
 
@@ -122,6 +125,14 @@ class Scenarios:
         weight = min(max(weight, 1e-9), 1 - 1e-9)  # a share must be positive; this is below float32's resolution
         each = {True: weight / len(attackers), False: (1 - weight) / others}
         return {name: each[name in attackers] for name in self._honest}
+
+
+def _as_upload(sent: Update, own: Update) -> Update:
+    layers = {}
+    for layer, entry in sent.items():
+        adapter = own[layer]
+        layers[layer] = truncate(entry, adapter.A.shape[0])[0] if isinstance(adapter, Factors) else entry
+    return Update(layers)
 
 
 def _kept(composer: Composer, settings: Settings, client: str) -> list[float]:
