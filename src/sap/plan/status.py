@@ -14,6 +14,8 @@ from sap.plan.trainees import RESULTS
 from sap.progress import Heartbeat, read_heartbeat
 
 STATES = ("not started", "running", "incomplete", "done")
+# Stages whose numbers are in tables and figures; the others reach them through these.
+_SHOWN = {"diagnose", "headroom", "compare_towers", "compare_masks", "probe", "privacy", "evaluate", "audit"}
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,13 @@ class Seen:
 
 
 def look(jobs: Iterable[Job]) -> list[Seen]:
-    """What is seen of the jobs; tables and figures that are older than a row are as good as missing."""
+    """What is seen of the jobs; tables and figures that are older than what they show are as good as missing."""
     seen, newest = [], 0.0
     for job in jobs:
         found = _look(job)
         paths = [Path(job.folder) / name for name in job.outputs]
         times = [path.stat().st_mtime for path in paths if path.exists()]
-        if job.stage in ("evaluate", "audit"):
+        if job.stage in _SHOWN:
             newest = max([newest, *times])
         elif found.state == "done" and job.stage in ("tables", "figures") and min(times) < newest:
             found = Seen(job, "incomplete")

@@ -152,7 +152,7 @@ def _plans(old: str, new: str, upstream: bool) -> list[str]:
         before, after = (json.loads(Path(path).read_text()) for path in (old, new))
     except (OSError, ValueError):
         return ["its plan has changed"]
-    was, now = ({point["id"]: point for point in plan["points"]} for plan in (before, after))
+    was, now = ({point["id"]: point for point in plan.get("points", ())} for plan in (before, after))
     came = [point.get("label", name) for name, point in now.items() if name not in was]
     gone = [point.get("label", name) for name, point in was.items() if name not in now]
     # A point that reads something new has a new id, too, and the same label.

@@ -44,7 +44,7 @@ from sap.report.style import (
 EMPTY_CURVE = "This experiment does not vary an attacker's weight."
 EMPTY_MAP = "This experiment attacks no merge."
 MARKED = {1 / 16: "product of means of 4", 1 / 4: "mean of 4", 1 / 3: "mean of 3", 1.0: ""}  # weights: who gives them
-CLOSE = 0.055  # weights nearer to each other than this share one tick
+CLOSE = 0.07  # weights nearer to each other than this share one tick
 MOST_DEFENCES = 16  # of the map; the table holds all
 
 Lines = Mapping[str, tuple[Chosen, str]]  # name -> which cells it averages, colour

@@ -15,8 +15,8 @@ from sap.stats.verdict import NOT_TESTABLE, REFUTED, SUPPORTED, UNDERPOWERED
 
 EMPTY = "This experiment holds no claims."
 VERDICT_COLOURS = {
-    SUPPORTED: COLOURS["taylor_absolute"],
-    REFUTED: COLOURS["random"],
+    SUPPORTED: COLOURS["none"],
+    REFUTED: COLOURS["taylor_absolute"],
     UNDERPOWERED: INK,
     NOT_TESTABLE: MUTED,
 }

@@ -204,7 +204,10 @@ def heatmap(
             )
         elif numbers:
             dark = np.dot(colours(norm(value))[:3], (0.299, 0.587, 0.114)) < 0.55
-            printed = form.format(value).replace("-", "−")
+            printed = form.format(value)
+            if not float(printed):
+                printed = form.replace("+", "").format(0.0)  # neither +0.0 nor −0.0
+            printed = printed.replace("-", "−")
             axes.text(j, i, printed, ha="center", va="center", fontsize=size, color="white" if dark else INK)
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
