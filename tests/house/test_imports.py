@@ -13,11 +13,14 @@ DIGITS = {"matplotlib", "scipy"}  # its fonts, and its filters
 PEFTS = {"peft", "transformers", "torchvision", "scipy"}  # peft imports the last three
 GROUPS = [  # scripts, and all that they may import
     (("unused",), set()),
-    (("status", "tables", "why"), {"pandas"}),
-    (("figures",), {"pandas", "matplotlib"}),
+    (("status", "why"), {"pandas"}),
+    (("tables",), {"pandas", "scipy"}),
+    (("figures",), {"pandas", "matplotlib", "scipy"}),
     (("prepare_domain",), DIGITS),
-    (("audit", "diagnose", "merge", "prune"), {"torch"}),
+    (("audit", "merge", "prune"), {"torch"}),
+    (("compare_masks", "compare_towers", "diagnose"), {"torch", "scipy"}),
     (("embed_classes", "evaluate", "measure", "score_client"), CLIP),
+    (("headroom", "privacy", "probe"), CLIP | {"pandas", "scipy"}),  # scikit-learn imports both
     (("draw_anchors", "prepare_backbone"), CLIP | DIGITS),
     (("train_client",), CLIP | PEFTS),
 ]

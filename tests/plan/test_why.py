@@ -55,7 +55,7 @@ def test_a_new_id_of_a_stage_behind_the_claims_is_explained(stage, evidence):
     update_index(after)
     folder = evidence_jobs(after)[stage][0]["folder"]
     job = Planned(stage, {}, (f"{folder}/meta.json",), f"Missing output files: {folder}/meta.json")
-    assert explain(after, [job])[1].endswith("evidence.images 2000 -> 50".removeprefix("evidence."))
+    assert explain(after, [job])[1].endswith("images 2000 -> 50")
 
 
 def test_an_id_whose_own_settings_stayed_points_upstream(before, changed):

@@ -17,7 +17,7 @@ def content(workflow: Workflow) -> dict[str, Any]:
     """Relative path -> what counts of each result file."""
     root = workflow.folder / "results"
     files = (path for path in root.rglob("*") if path.is_file() and path.relative_to(root).parts[0] not in SKIPPED)
-    return {str(path.relative_to(root)): _counts(path) for path in files if path.suffix not in (".md", ".tex")}
+    return {str(path.relative_to(root)): _counts(path) for path in files if path.suffix not in (".md", ".tex", ".html")}
 
 
 def differences(left: Workflow, right: Workflow) -> list[str]:

@@ -1,4 +1,4 @@
-"""The real workflow on a small study: digits, three domains, one seed, a backbone of thirty steps."""
+"""The real workflow on small studies: digits, three domains, one seed, a backbone of thirty steps."""
 
 import copy
 import os
@@ -26,6 +26,7 @@ MINI = {
     "train": {"epochs": 1, "lora": {"rank": 2, "alpha": 4.0, "start": "independent"}},
     "anchors": {"sizes": [4, 8]},
     "evaluate": {"targets": ["sketch", "printed"]},
+    "evidence": {"headroom": False},
     "points": [
         {"views": ["main", "seen"], "merge": ["mean", "product_of_means", "ties"]},
         {
@@ -43,6 +44,22 @@ MINI = {
         },
         {"views": ["path"], "scale": [0.0, 0.5, 2.0]},
         {"merge": ["regmean", "fltrust", "greedy_soup"], "anchor_size": 8},
+    ],
+}
+
+ATTACKED = {"views": ["attack"], "attackers": "printed", "anchor_size": 8, "merge": "mean"}
+EVERYTHING = MINI | {  # every stage has jobs: the claims are tested, too
+    "experiment": "everything",
+    "evidence": {"headroom": True, "towers": True, "masks": True},
+    "points": [
+        *MINI["points"],
+        {"views": ["probe", "privacy"], "merge": "mean"},
+        {"views": ["probe", "privacy"], "criterion": "taylor_absolute", "prune_ratio": 0.7, "anchor_size": 8},
+        {"views": ["draws"], "criterion": "taylor_absolute", "anchor_size": 8, "anchor_draw": 1},
+        {"views": ["select"], "scale": [0.75, 1.5]},
+        ATTACKED | {"views": ["attack", "everyone"], "attack": ["none", "derangement", "sign_flip", "backdoor"]},
+        ATTACKED | {"attack": ["none", "derangement", "sign_flip"], "criterion": "taylor_absolute"},
+        ATTACKED | {"attack": "derangement", "attacker_weight": [0.25, 0.5], "merge": "weighted_mean"},
     ],
 }
 
