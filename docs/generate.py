@@ -38,7 +38,7 @@ def config_schema() -> dict[str, Any]:
         "minItems": 1,
         "items": {"type": ["string", "object"]},
         "default": ["none"],
-        "description": "what the attackers do: `none`, an attack's name, or {kind: name, option: value}; see docs/methods.md",
+        "description": "what the attackers do: `none`, a name, or {kind: name, option: value}; see docs/methods.md",
     }
     schema["properties"]["points"] = {
         "type": "array",

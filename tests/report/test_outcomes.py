@@ -1,4 +1,4 @@
-"""Statistics see the predictions that the rows were written with: the same images, seeds and anchor draws on both sides."""
+"""Statistics see the predictions that the rows were written with: the same images, seeds and draws on both sides."""
 
 import json
 import shutil

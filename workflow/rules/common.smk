@@ -103,6 +103,11 @@ def plan_of_audit(wildcards):
     return manifest.audit_plan(STUDY, wildcards.target, int(wildcards.seed))
 
 
+def plan_of_seed(make):
+    """Params function of a stage with one job per seed: its plan, stored under the stage's name."""
+    return lambda wildcards: manifest.store_plan(make(STUDY, int(wildcards.seed)), make.__name__.removesuffix("_plan"))
+
+
 def uploads_of_point(wildcards):
     """A client's adapter, and its gradients and statistics where the point reads any."""
     STUDY.settings_of("evaluate", wildcards.cohort_id)

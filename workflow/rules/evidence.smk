@@ -1,8 +1,3 @@
-def plan_of(make):
-    """Params function of a stage with one job per seed: its stored plan, named by the rule."""
-    return lambda wildcards: manifest.store_plan(make(STUDY, int(wildcards.seed)), make.__name__.removesuffix("_plan"))
-
-
 rule headroom:
     """Is there room above zero-shot on this domain? Frozen backbone, linear probe and both ceilings, image by image."""
     input:
@@ -47,7 +42,7 @@ rule compare_towers:
         mem_mb=grows(8000),
         runtime=grows(60),
     params:
-        plan=plan_of(evidence.towers_plan),
+        plan=plan_of_seed(evidence.towers_plan),
         code=code("compare_towers"),
         out=subpath(output.meta, parent=True),
     message:
@@ -74,7 +69,7 @@ rule compare_masks:
         mem_mb=grows(8000),
         runtime=grows(60),
     params:
-        plan=plan_of(evidence.masks_plan),
+        plan=plan_of_seed(evidence.masks_plan),
         code=code("compare_masks"),
         out=subpath(output.meta, parent=True),
     message:
@@ -102,7 +97,7 @@ rule probe:
         mem_mb=grows(16000),
         runtime=grows(240),
     params:
-        plan=plan_of(evidence.probe_plan),
+        plan=plan_of_seed(evidence.probe_plan),
         code=code("probe"),
         out=subpath(output.meta, parent=True),
     message:
@@ -129,7 +124,7 @@ rule privacy:
         mem_mb=grows(16000),
         runtime=grows(240),
     params:
-        plan=plan_of(evidence.privacy_plan),
+        plan=plan_of_seed(evidence.privacy_plan),
         code=code("privacy"),
         out=subpath(output.meta, parent=True),
     message:
