@@ -33,8 +33,9 @@ NOTES = (
     "Accuracy in percent on the held-out domain, mean over held-out domains, attackers and the seeds of the attack. "
     "Impact: points lost, clean − attacked, same merge, images and seeds. In brackets: the 95 % interval.",
     "inert: the plain mean under this attack cannot be told from the clean plain mean (its interval holds zero), so no "
-    "defence is credited. Recovery: (attacked defence − attacked plain mean) / impact on the plain mean; n.s. where "
-    "the interval of that difference holds zero. A backdoor is judged by its success instead of accuracy in both.",
+    "defence is credited. Recovery: (attacked defence − attacked plain mean) / impact on the plain mean, where that "
+    "impact is the margin or more; n.s. where the interval of that difference holds zero. A backdoor is judged by its "
+    "success instead of accuracy in both.",
     "Price: clean plain mean − clean defence, in points, over all seeds and anchor draws of the experiment.",
     "Weight: coefficient of the attackers in the least-squares fit of the merge by the uploads. Norm: theirs over that "
     "of the honest clients. Kept: share of entries / of energy that pruning keeps of the attacker and of the honest.",
@@ -58,7 +59,8 @@ def attack_frame(results: Results) -> pd.DataFrame:
         harm = _harm(results, plain) if plain else MISSING_EFFECT
         state = state_of(harm)
         for scenario in found:
-            credited = state == BITES and scenario is not plain
+            # A share of next to nothing says nothing.
+            credited = state == BITES and scenario is not plain and harm.estimate >= results.plan.get("margin", 0.01)
             regained = _regained(results, scenario, plain) if credited else MISSING_EFFECT
             if scenario.clean not in prices:
                 same = plain is None or scenario.clean == plain.clean
@@ -176,8 +178,10 @@ def _recovery(row: pd.Series) -> str:
         return {INERT: INERT, HELPS: HELPS}.get(row["state"], "–")
     if row["state"] != BITES:
         return MISSING if is_missing(row["state"]) else str(row["state"])
+    if is_missing(row["recovery"]):
+        return "–"
     held = row["regained_low"] <= 0 <= row["regained_high"]
-    return number("recovery", "{:.0f}", 100)(row).replace("-", "−") + (" n.s." if held else "")
+    return number("recovery", "{:.0f}", 100)(row) + (" n.s." if held else "")
 
 
 def _kept(who: str):

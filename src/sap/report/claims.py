@@ -156,7 +156,6 @@ def claims_table(results: Results) -> Table:
         Column("n", sample),
         Column("p", lambda row: p_value(row["p"], "–")),
         Column("p of the claim (Holm)", lambda row: p_value(row["claim_p_holm"], "–")),
-        Column("verdict", lambda row: row["verdict"]),
         Column("why", text("why")),
     ]
     notes = (

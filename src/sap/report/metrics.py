@@ -130,7 +130,7 @@ def _delta(row: pd.Series) -> str:
 def _normalised(row: pd.Series) -> str:
     if is_missing(row["normalised"]) and not is_missing(row["room"]) and not is_missing(row["accuracy"]):
         return "no room"
-    return number("normalised", "{:.2f}")(row).replace("-", "−")
+    return number("normalised", "{:.2f}")(row)
 
 
 def _worst_client(row: pd.Series) -> str:

@@ -99,7 +99,7 @@ def privacy_table(results: Results) -> Table:
         Column("TPR, %", percent("tpr", "tpr_sd")),
         Column("upload, kB", number("factor_bytes", "{:,.0f}", 1e-3, absent="–")),
         Column("kept entries, kB", number("entry_bytes", "{:,.0f}", 1e-3, absent="–")),
-        Column("saved, %", lambda row: number("saved", "{:,.0f}", 100, absent="–")(row).replace("-", "−")),
+        Column("saved, %", number("saved", "{:,.0f}", 100, absent="–")),
         Column("n", _size),
     ]
     return Table(frame, columns, EMPTY, section="section", notes=NOTES)

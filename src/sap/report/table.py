@@ -52,8 +52,15 @@ def text(name: str, absent: str = "–") -> Cell:
 
 
 def number(name: str, form: str = "{:,.0f}", factor: float = 1.0, absent: str = MISSING) -> Cell:
-    """A number times `factor`, printed by a format; `absent` where it is missing."""
-    return lambda row: absent if is_missing(row[name]) else form.format(row[name] * factor)
+    """A number times `factor`, printed by a format, with a true minus; `absent` where it is missing."""
+
+    def cell(row: pd.Series) -> str:
+        if is_missing(row[name]):
+            return absent
+        printed = form.format(row[name] * factor)
+        return printed.lstrip("-") if not printed.strip("-0.") else printed.replace("-", "−", printed.startswith("-"))
+
+    return cell
 
 
 def percent(name: str, sd: str | None = None, below: str | None = None) -> Cell:
