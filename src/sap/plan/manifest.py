@@ -14,7 +14,7 @@ from sap.errors import SapError
 from sap.evaluate.rows import row_domains
 from sap.io import canonical, digest, read_csv, write_csv, write_text
 from sap.plan.code import code_of, store_code
-from sap.plan.points import Gradient, Measured, Point
+from sap.plan.points import Gradient, Measured, Point, attacked_clients
 from sap.plan.settings import schema
 from sap.plan.study import Study
 from sap.plan.trainees import RESULTS
@@ -190,7 +190,8 @@ def counted_packages(study: Study) -> tuple[str, ...]:
 
 def store_codes(study: Study) -> None:
     """Write down what the code fingerprints of all points stand for, unless it is there."""
-    for modules in {point_modules({"kind": "zero_shot"}), *(point_modules(point.settings) for point in study.points)}:
+    points = [*study.points, *attacked_clients(study.points)]
+    for modules in {point_modules({"kind": "zero_shot"}), *(point_modules(point.settings) for point in points)}:
         store_code(counted_packages(study), *modules)
 
 
