@@ -54,8 +54,7 @@ rule merged:
     input:
         [
             f"{STUDY.merge_folder(point.id, target, seed)}/meta.json"
-            for point in STUDY.points
-            if "main" in point.views
+            for point in STUDY.in_view("main")
             for target in STUDY.targets
             for seed in STUDY.seeds
         ],

@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from sap.report.attack_control import control
+from sap.report.claim_points import NotTestable, find, reference, sap_point, unpruned_mean, variant
 from sap.report.effects import difference, paired
 from sap.report.frame import Results
 from sap.report.masks import masks_effect
@@ -18,58 +19,6 @@ from sap.stats.verdict import Part
 NEGLIGIBLE_ROOM = 0.02  # a share of accuracy: less room than this above zero-shot is none
 HALFWAY = 0.5  # C6: from chance (0) to identical masks (1)
 CONTROL = 0.30  # C7: how far an all-wrong client must fall below zero-shot on its own domain to count as an attack
-
-
-class NotTestable(Exception):
-    """The experiment lacks what a claim is about; the text says what."""
-
-
-# --- the points that the claims name -----------------------------------------------------------------------
-
-
-def sap_point(results: Results) -> str:
-    """SAP: the first pruned point of the main table by absolute Taylor scores, merged by the plain mean."""
-    points = results.points
-    chosen = (
-        points["views"].map(lambda views: "main" in views)
-        & (points["criterion"] == "taylor_absolute")
-        & (points["merge"] == "mean")
-        & (points["attack"] == "")
-        & (points["control"] == "none")
-    )
-    if not chosen.any():
-        raise NotTestable("the main table has no mean pruned by taylor_absolute")
-    return points.index[chosen][0]
-
-
-def unpruned_mean(results: Results) -> str:
-    """The plain mean, λ = 1."""
-    return find(results, "an unpruned mean", merge="mean", criterion="none", scale=1)
-
-
-def variant(results: Results, point: str, what: str, **changes: object) -> str:
-    """The clean point that differs from `point` in `changes` alone; anchors count where both sides read them."""
-    names = ["merge", "criterion", "space", "prune_ratio", "scope", "unit", "rescale", "scale", "control"]
-    wanted = {name: results.points.loc[point, name] for name in names} | changes
-    anchored = ["alignment", "reduction", "anchor_size", "anchor_draw"]
-    if str(wanted["criterion"]).startswith("taylor"):
-        wanted = {name: results.points.loc[point, name] for name in anchored} | wanted
-    return find(results, what, **wanted)
-
-
-def find(results: Results, what: str, **settings: object) -> str:
-    """The first clean merge point with these settings; NotTestable where the experiment has none."""
-    points = results.points
-    chosen = (points["kind"] == "merge") & (points["attack"] == "") & ~points["views"].map(_unjudged)
-    for name, value in settings.items():
-        chosen &= points[name].isna() if value is None or value != value else points[name] == value
-    if not chosen.any():
-        raise NotTestable(f"the experiment has no {what}")
-    return points.index[chosen][0]
-
-
-def _unjudged(views: tuple[str, ...]) -> bool:
-    return set(views) <= {"probe", "privacy"}
 
 
 # --- the claims ------------------------------------------------------------------------------------------------
@@ -87,7 +36,7 @@ def plain_merging(results: Results) -> list[Part]:
     mean = unpruned_mean(results)
     best = best_client(results, mean)
     return [
-        Part("mean − zero-shot", difference(results, mean, _reference(results, "zero_shot")), "less", margin(results)),
+        Part("mean − zero-shot", difference(results, mean, reference(results, "zero_shot")), "less", margin(results)),
         Part("mean − best client", best, "less", margin(results)),
     ]
 
@@ -186,11 +135,11 @@ def harmless_attack(results: Results) -> list[Part]:
 
 def no_room(results: Results) -> list[Part]:
     """C8."""
-    start = _reference(results, "zero_shot")
+    start = reference(results, "zero_shot")
     return [
         Part(
             f"{kind} − zero-shot, less {100 * NEGLIGIBLE_ROOM:g} points",
-            moved(difference(results, _reference(results, kind), start), 1, -NEGLIGIBLE_ROOM),
+            moved(difference(results, reference(results, kind), start), 1, -NEGLIGIBLE_ROOM),
             "less",
             margin(results),
         )
@@ -253,7 +202,7 @@ def room_above_zero_shot(results: Results) -> Effect | None:
     found = []
     for kind in ("pooled", "oracle"):
         for point in results.of_kind(kind):
-            found.append(difference(results, point, _reference(results, "zero_shot")))
+            found.append(difference(results, point, reference(results, "zero_shot")))
     found = [effect for effect in found if not np.isnan(effect.estimate)]
     return max(found, key=lambda effect: effect.estimate) if found else None
 
@@ -289,13 +238,6 @@ def against(results: Results, point: str, correct: list[Array]) -> Effect:
 
 def _judged(results: Results, point: str, target: str) -> bool:
     return results.outcomes.correct(point, target) is not None
-
-
-def _reference(results: Results, kind: str) -> str:
-    found = results.of_kind(kind)
-    if not found:
-        raise NotTestable(f"the experiment has no {kind.replace('_', '-')} reference")
-    return found[0]
 
 
 def _swept(results: Results) -> str:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from sap.report import claim_effects as effects
 from sap.report.claim_effects import NEGLIGIBLE_ROOM
+from sap.report.claim_points import NotTestable
 from sap.report.frame import Results
 from sap.report.table import (
     Column,
@@ -118,7 +119,7 @@ def claims_frame(results: Results) -> pd.DataFrame:
     for claim in CLAIMS:
         try:
             parts[claim.id] = claim.parts(results)
-        except effects.NotTestable as error:
+        except NotTestable as error:
             parts[claim.id], reasons[claim.id] = [], str(error)
         if claim.room and parts[claim.id] and room is not None and room.high < NEGLIGIBLE_ROOM:
             parts[claim.id] = []

@@ -1,7 +1,6 @@
 """All that a report reads, loaded once: the plan, its rows, metas and diagnoses as pandas frames."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,43 +9,10 @@ from typing import Any
 import pandas as pd
 
 from sap.errors import SapError
-from sap.io import canonical, read_meta, read_plan, sealed_rows, verified
+from sap.io import read_plan
+from sap.report import readers
 from sap.report.outcomes import Outcomes
-
-ATTACK_FACTS = ["attacker_weight", "attacker_norm", "attacker_kept", "honest_kept"]
-ROW_COLUMNS = [
-    "point", "kind", "target", "seed", "domain", "n", "correct", "accuracy", "norm", "seconds", "index", "predictions",
-    "shard", "anchor_loss", *ATTACK_FACTS,
-]  # fmt: skip
-SETTING_COLUMNS = [
-    "criterion", "space", "alignment", "reduction", "anchor_size", "anchor_draw", "prune_ratio", "scope", "rescale",
-    "scale", "control", "statistics", "unit", "count", "prune_top", "rank", "attacker_weight",
-]  # fmt: skip
-POINT_COLUMNS = [
-    "attack",
-    "attackers",
-    "seeds",
-    "label",
-    "views",
-    "needs",
-    "family",
-    "kind",
-    "client",
-    "merge",
-    "merge_key",
-    *SETTING_COLUMNS,
-]
-AUDIT_COLUMNS = [
-    "point", "target", "seed", "layer", "coefficients", "unexplained", "cross", "denominator", "norm_ratio", "energy",
-    "survivors", "order", "scale", "rank", "upload_bytes",
-]  # fmt: skip
-TRAINING_FACTS = [
-    "seconds", "peak_memory_bytes", "upload_bytes", "sample_count", "val_accuracy", "start_accuracy", "device",
-]  # fmt: skip
-AGREEMENT_COLUMNS = ["seed", "layer", "client_a", "client_b", "cosine", "sign_conflict", "weighted_conflict"]
-LAYER_COLUMNS = [
-    "seed", "client", "layer", "entries", "delta_norm", "gradient_norm", "score_share", "predicted_change",
-]  # fmt: skip
+from sap.report.readers import AGREEMENT_COLUMNS, LAYER_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -168,15 +134,15 @@ def collect(plan: Mapping[str, Any], root: Path, live: bool = False) -> Results:
     return Results(
         plan=plan,
         root=root,
-        points=_points(plan["points"]),
-        rows=_rows(plan, found, live),
-        trainings=_trainings(plan.get("trainees", []), found),
-        saliency=_saliency(plan.get("saliency", []), found),
-        measured=_saliency(plan.get("measured", []), found),
-        audit=_audit(plan, found),
-        agreement=_tables([entry["agreement"] for entry in diagnoses], AGREEMENT_COLUMNS, found),
-        layers=_tables([entry["saliency"] for entry in diagnoses], LAYER_COLUMNS, found),
-        evidence=_evidence(plan, found),
+        points=readers.points(plan["points"]),
+        rows=readers.rows(plan, found, live),
+        trainings=readers.trainings(plan.get("trainees", []), found),
+        saliency=readers.saliency(plan.get("saliency", []), found),
+        measured=readers.saliency(plan.get("measured", []), found),
+        audit=readers.audit(plan, found),
+        agreement=readers.tables([entry["agreement"] for entry in diagnoses], AGREEMENT_COLUMNS, found),
+        layers=readers.tables([entry["saliency"] for entry in diagnoses], LAYER_COLUMNS, found),
+        evidence=readers.evidence(plan, found),
     )
 
 
@@ -187,167 +153,3 @@ def locate(root: Path, path: str | Path) -> Path | None:
 
 def _finder(root: Path) -> Callable[[str], Path | None]:
     return lambda path: locate(root, path)
-
-
-def _points(points: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    points = list(points)
-    spread: dict[str, set[str]] = {}
-    for point in points:
-        merge = point["settings"].get("merge")
-        if merge:
-            spread.setdefault(merge["method"], set()).add(canonical(merge))
-    records = []
-    for point in points:
-        settings = point["settings"]
-        merge = settings.get("merge")
-        record = {name: settings.get(name) for name in ("kind", "client", *SETTING_COLUMNS)}
-        if settings["kind"] == "merge":
-            record["control"] = record["control"] or "none"  # a plan leaves out what cannot matter
-            if not record["prune_ratio"]:
-                record["criterion"] = "none"  # nothing is cut, whatever would have ranked the entries
-        records.append(
-            {
-                **record,
-                "attack": point.get("attack", ""),
-                "attackers": tuple(point.get("attackers", ())),
-                "seeds": None if point.get("seeds") is None else tuple(point["seeds"]),
-                "label": point.get("label") or point["id"],
-                "views": tuple(point.get("views", ())),
-                "needs": tuple(point.get("needs", ())),
-                "family": point.get("family"),
-                "merge": merge and _merge_label(merge, with_options=len(spread[merge["method"]]) > 1),
-                "merge_key": merge and canonical(merge),
-            }
-        )
-    index = pd.Index([point["id"] for point in points], name="point", dtype=object)
-    return pd.DataFrame(records, index=index, columns=POINT_COLUMNS, dtype=object)
-
-
-def _merge_label(merge: Mapping[str, Any], with_options: bool) -> str:
-    """`ties`, or `ties (density 0.2)` where a plan holds the method with several options."""
-    options = ", ".join(f"{name} {value}" for name, value in merge.items() if name != "method")
-    return f"{merge['method']} ({options})" if options and with_options else merge["method"]
-
-
-def _rows(plan: Mapping[str, Any], found: Callable[[str], Path | None], live: bool) -> pd.DataFrame:
-    known = {point["id"] for point in plan["points"]}
-    records = []
-    for fold in plan["folds"]:
-        path = found(fold["rows"])
-        there = _rows_so_far(fold["rows"], found) if live else _intact(path, "evaluate") if path else []
-        there = [row | {"shard": str(path)} for row in there]
-        # The file may also hold rows of other experiments: only the plan's points belong here.
-        records += [row for row in there if row["point"] in known]
-    rows = pd.DataFrame(records, columns=ROW_COLUMNS)
-    twice = rows[rows.duplicated(["point", "target", "seed", "domain"])]
-    if len(twice):
-        point, target, seed = twice.iloc[0][["point", "target", "seed"]]
-        raise SapError(
-            f"point {point} has two rows for target {target}, seed {seed}. "
-            "Delete the fold's rows.jsonl under results/evaluate and run snakemake again."
-        )
-    # The order of files, shards and restarts must not reach the last digit of a sum.
-    rows = rows.sort_values(["point", "target", "seed", "domain"], ignore_index=True)
-    return rows.astype({"seed": int, "n": int, "accuracy": float, "norm": float, "seconds": float})
-
-
-def _trainings(trainees: Iterable[Mapping[str, Any]], found: Callable[[str], Path | None]) -> pd.DataFrame:
-    records = []
-    for trainee in trainees:
-        path = found(trainee["meta"])
-        meta = read_meta(path.parent) if path else {}
-        records.append(
-            {
-                "name": trainee["name"],
-                "kind": trainee["kind"],
-                "domains": tuple(trainee["domains"]),
-                "seed": trainee["seed"],
-                "corrupted": _corrupted(meta, trainee["name"]),
-                **{name: meta.get(name) for name in TRAINING_FACTS},
-            }
-        )
-    columns = ["name", "kind", "domains", "seed", "corrupted", *TRAINING_FACTS]
-    trainings = _numeric(pd.DataFrame(records, columns=columns), [name for name in TRAINING_FACTS if name != "device"])
-    twice = trainings[trainings.duplicated(["name", "kind", "seed"])]
-    if len(twice):
-        name, kind, seed = twice.iloc[0][["name", "kind", "seed"]]
-        raise SapError(f"the plan names {kind} '{name}' twice for seed {seed}; a name stands for one training.")
-    return trainings
-
-
-def _corrupted(meta: Mapping[str, Any], name: str) -> str:
-    """`derangement 100 %` for a client with corrupted labels, else an empty text."""
-    options = (meta.get("settings") or {}).get("corruption") or {}
-    if options.get("kind", "none") == "none" or name not in (options.get("clients") or [name]):
-        return ""
-    return f"{options['kind']} {100 * options['fraction']:g} %"
-
-
-def _saliency(scored: Iterable[Mapping[str, Any]], found: Callable[[str], Path | None]) -> pd.DataFrame:
-    facts = ["seconds", "peak_memory_bytes"]
-    records = []
-    for entry in scored:
-        path = found(entry["meta"])
-        meta = read_meta(path.parent) if path else {}
-        records.append({"client": entry["client"], "seed": entry["seed"], **{name: meta.get(name) for name in facts}})
-    return _numeric(pd.DataFrame(records, columns=["client", "seed", *facts]), facts)
-
-
-def _audit(plan: Mapping[str, Any], found: Callable[[str], Path | None]) -> pd.DataFrame:
-    known = {point["id"] for point in plan["points"]}
-    records = []
-    for fold in plan.get("audit", []):
-        path = found(fold["rows"])
-        rows = _intact(path, "audit") if path else []
-        layers = Counter(row["point"] for row in rows)
-        if any(row["layers"] != layers[row["point"]] for row in rows):
-            raise SapError(f"{path} lacks layers of a merge. Run snakemake --forcerun audit: it measures them again.")
-        records += [row for row in rows if row["point"] in known]
-    return pd.DataFrame(records, columns=AUDIT_COLUMNS)
-
-
-def _intact(path: Path, stage: str) -> list[dict[str, Any]]:
-    """The rows of a file; SapError where any is not as it was written."""
-    rows, lost = sealed_rows(path)
-    if lost:
-        raise SapError(
-            f"{path} is damaged ({lost} of its rows are not as they were written). Run snakemake --forcerun {stage}: "
-            "it keeps the good rows and computes the others again."
-        )
-    return rows
-
-
-def _rows_so_far(path: str, found: Callable[[str], Path | None]) -> list[dict[str, Any]]:
-    """The intact rows of a shard, renewed by those that its running or killed job has saved beside it."""
-    folder, name = path.rsplit("/", 1)
-    places = filter(None, (found(path), found(f"{folder}.progress/{name}")))
-    return list({(row["point"], row["domain"]): row for place in places for row in sealed_rows(place)[0]}.values())
-
-
-EVIDENCE = {  # stage -> its csv files
-    "compare_towers": ("towers",),
-    "compare_masks": ("masks", "kept"),
-    "probe": ("probe",),
-    "privacy": ("privacy", "bytes"),
-}
-
-
-def _evidence(plan: Mapping[str, Any], found: Callable[[str], Path | None]) -> dict[str, pd.DataFrame]:
-    frames = {}
-    for stage, names in EVIDENCE.items():
-        folders = [job["folder"] for job in plan.get("evidence", {}).get(stage, [])]
-        for name in names:
-            places = filter(None, (found(f"{folder}/{name}.csv") for folder in folders))
-            parts = [pd.read_csv(verified(place), dtype={"draw_a": str, "draw_b": str}) for place in places]
-            frames[name] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return frames
-
-
-def _tables(paths: Iterable[str], columns: list[str], found: Callable[[str], Path | None]) -> pd.DataFrame:
-    frames = [pd.read_csv(verified(path)) for path in map(found, paths) if path]
-    frames = [frame for frame in frames if len(frame)]
-    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
-
-
-def _numeric(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    return frame.assign(**{name: pd.to_numeric(frame[name]) for name in columns})

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sap.report.effects import difference
 from sap.report.frame import Results
 from sap.report.scores import client_grids, domain_columns, grid, shrunk_control, summary, uses_anchors
 from sap.report.table import (
@@ -20,7 +19,6 @@ from sap.report.table import (
     points,
     text,
 )
-from sap.stats.effect import MISSING_EFFECT
 
 FLOORS, CEILINGS = "Floors", "Ceilings and choices made on the target"
 FAMILIES = {  # family of a merge -> its heading
@@ -106,6 +104,9 @@ def main_frame(results: Results) -> pd.DataFrame:
 
 def beyond_shrinkage(results: Results, frame: pd.DataFrame) -> pd.DataFrame:
     """beyond, beyond_low, beyond_high of each row of `main_frame`: a share, NaN without pruning or without control."""
+    from sap.report.effects import difference  # scipy: who asks for a run's status prints this table without the column
+    from sap.stats.effect import MISSING_EFFECT
+
     effects = [
         difference(results, row["point"], shrunk_control(results, row["point"])) if pruned(row) else MISSING_EFFECT
         for _, row in frame.iterrows()

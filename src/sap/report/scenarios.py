@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from sap.evaluate.rows import TRIGGERED
-from sap.report.frame import SETTING_COLUMNS, Results
+from sap.report.frame import Results
 from sap.report.outcomes import Array
+from sap.report.readers import SETTING_COLUMNS
 from sap.stats.effect import MISSING_EFFECT, Effect, crossed_effect
 
 EVERYONE = "none"  # the fold in which every domain has a client and none is held out

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from sap.report.claim_effects import NotTestable, sap_point, unpruned_mean
+from sap.report.claim_points import NotTestable, sap_point, unpruned_mean
 from sap.report.claims import claims_frame
 from sap.report.effects import accuracy, difference
 from sap.report.frame import Results
