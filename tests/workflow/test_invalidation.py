@@ -249,7 +249,7 @@ def rows_of(workflow: Workflow) -> dict[tuple[str, str, str], dict]:
 def test_one_more_point_is_one_more_row_and_a_changed_method_changes_its_own_rows(copied, tmp_path, monkeypatch):
     before = rows_of(copied)
     copied.configure(edited("points.3.scale", [0.0, 0.5, 2.0, 0.25]))
-    assert set(job_counts(copied.run().stdout)) == {"evaluate", "tables", "figures"}
+    assert set(job_counts(copied.run().stdout)) == {"evaluate", "headroom_table", "tables", "figures"}
     after = rows_of(copied)
     assert {name: after[name] for name in before} == before
     assert sorted(target for target, _, _ in after.keys() - before.keys()) == ["printed", "sketch"]
