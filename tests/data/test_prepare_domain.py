@@ -65,7 +65,7 @@ def test_a_store_holds_every_image_in_the_order_of_its_index(prepare, root, tmp_
 def test_threads_and_repetition_change_nothing(prepare, tmp_path):
     prepare(threads=1, out="one")
     prepare(threads=4, out="four")
-    for name in ("images.npy", "index.csv", "skipped.csv"):
+    for name in ("images.npy", "index.csv", "skipped.csv", "examples.safetensors"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "four" / name).read_bytes()
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sap.data.store import open_store, write_images, write_index
+from sap.data.store import MOST_EXAMPLES, open_store, read_examples, write_examples, write_images, write_index
 from sap.errors import SapError
 from sap.provenance import save_meta
 
@@ -53,6 +53,23 @@ def test_a_changed_label_is_refused_where_meta_knows_the_file(folder):
     path.write_text(path.read_text().replace("f0,a,0", "f0,a,1"))
     with pytest.raises(SapError, match=rf"index\.csv is damaged .*Delete the folder {folder} and run"):
         open_store(folder)
+
+
+def test_examples_are_the_first_training_image_of_each_class(folder):
+    images, labels = np.load(folder / "images.npy"), np.array([0, 0, 3, 3, 3])
+    write_examples(folder, labels, np.array(["val", "train", "test", "val", "val"]), 4)
+    found = read_examples(folder)
+    assert sorted(found) == [0, 3]  # a class without images has none
+    assert np.array_equal(found[0], images[1])
+    assert np.array_equal(found[3], images[2])  # nothing to train on: the first there is
+
+
+def test_examples_of_many_classes_are_few_and_spread_over_all(tmp_path):
+    labels = np.repeat(np.arange(345), 2)
+    write_images(tmp_path / "images.npy", (np.full((2, 2, 3), label % 256, np.uint8) for label in labels), 2)
+    write_examples(tmp_path, labels, np.full(len(labels), "train"), 345)
+    found = sorted(read_examples(tmp_path))
+    assert (len(found), found[0], found[-1]) == (MOST_EXAMPLES, 0, 344)
 
 
 def break_truncated(folder):

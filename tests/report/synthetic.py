@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sap.data.store import write_examples, write_images
 from sap.evaluate.rows import FIELDS, VALIDATION, digest_arrays
 from sap.io import save_tensors, sealed
 
@@ -101,7 +102,7 @@ def write_experiment(
     if views:
         plan["evidence"] = {"headroom": _headroom(root, domains, seeds, base, len(classes))}
     for domain in domains:
-        _store(root / f"results/data/d/{domain}", domain, classes, rng)
+        _store(root / f"results/data/d/{domain}", classes, rng)
     _write(root / "results/plans/synthetic.json", json.dumps(plan))
     return root / "results/plans/synthetic.json"
 
@@ -289,23 +290,15 @@ def _diagnose(folder, seed, clients, rng):
     _csv(folder / "saliency.csv", header, saliency)
 
 
-def _store(folder, domain, classes, rng, per_class=3, size=16):
+def _store(folder, classes, rng, size=16):
     ramp = np.linspace(0, 1, size)
     images = []
     for label in range(len(classes)):
-        for _ in range(per_class):
-            wave = np.sin(6 * ramp[:, None] * (1 + label % 5)) * np.cos(5 * ramp[None, :] * (1 + label // 5))
-            tint = rng.random(3)
-            images.append((127 + 100 * wave[..., None] * tint + 20 * rng.random((size, size, 3))).astype(np.uint8))
+        wave = np.sin(6 * ramp[:, None] * (1 + label % 5)) * np.cos(5 * ramp[None, :] * (1 + label // 5))
+        images.append((127 + 100 * wave[..., None] * rng.random(3) + 20 * rng.random((size, size, 3))).astype(np.uint8))
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "images.npy", np.stack(images))
-    splits = ("train", "val", "test")
-    rows = [
-        (f"{domain}/{name}/{i}.png", name, label, splits[i % 3], zlib.crc32(images[label * per_class + i]))
-        for label, name in enumerate(classes)
-        for i in range(per_class)
-    ]
-    _csv(folder / "index.csv", ("file", "class", "label", "split", "crc32"), rows)
+    write_images(folder / "images.npy", images, size)
+    write_examples(folder, np.arange(len(classes)), np.full(len(classes), "train"), len(classes))
     _write(folder / "meta.json", "{}")
 
 

@@ -4,6 +4,7 @@ rule prepare_domain:
         images=ensure("results/data/{data_id}/{domain}/images.npy", non_empty=True),
         index="results/data/{data_id}/{domain}/index.csv",
         skipped="results/data/{data_id}/{domain}/skipped.csv",
+        examples="results/data/{data_id}/{domain}/examples.safetensors",
         meta="results/data/{data_id}/{domain}/meta.json",
     log:
         "logs/prepare_domain/{data_id}/{domain}.log",

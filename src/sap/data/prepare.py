@@ -13,7 +13,7 @@ from sap.data.folder import decode, list_images
 from sap.data.images import Geometry, fit
 from sap.data.options import DataOptions
 from sap.data.split import check_shares, n_splits, split_rows
-from sap.data.store import SPLITS, write_images, write_index
+from sap.data.store import SPLITS, write_examples, write_images, write_index
 from sap.errors import SapError
 from sap.progress import bar
 
@@ -21,7 +21,7 @@ from sap.progress import bar
 def prepare_domain(
     domain: str, options: DataOptions, geometry: Geometry, classes: Sequence[str], folder: str | Path, threads: int = 1
 ) -> dict[str, Any]:
-    """Write images.npy, index.csv and skipped.csv of one domain to `folder`.
+    """Write images.npy, index.csv, skipped.csv and examples.safetensors of one domain to `folder`.
 
     `classes` are the class folders in label order. Returns facts for meta.json: `counts` {split: {class: images}},
     `images` and `skipped` (numbers). Raises SapError for what `options.problems` refuses.
@@ -34,6 +34,7 @@ def prepare_domain(
         sources = files
     splits = split_rows(labels, sources, options.split, domain, classes)
     write_index(folder, files, labels, splits, checksums, classes, skipped)
+    write_examples(folder, labels, splits, len(classes))
     counts = {
         split: {name: int(np.sum((labels == label) & (splits == split))) for label, name in enumerate(classes)}
         for split in SPLITS

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sap.io import atomic, damaged, read_csv, unreadable, verified, write_csv
+from sap.io import atomic, damaged, load_tensors, read_csv, save_tensors, unreadable, verified, write_csv
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ["file", "class", "label", "split", "crc32"]
+EXAMPLES = "examples.safetensors"
+MOST_EXAMPLES = 10
 
 
 class Images:
@@ -89,6 +91,25 @@ def write_index(
     write_csv(Path(folder) / "index.csv", (dict(zip(COLUMNS, row, strict=True)) for row in rows), COLUMNS)
     reasons = [{"file": file, "reason": reason} for file, reason in skipped.items()]
     write_csv(Path(folder) / "skipped.csv", reasons, ["file", "reason"])
+
+
+def write_examples(folder: str | Path, labels: np.ndarray, splits: np.ndarray, classes: int) -> None:
+    """Write examples.safetensors from images.npy: the first training image of up to ten classes, spread over all.
+
+    A report shows these: it needs no other image, and can be made again where images.npy is gone.
+    """
+    shown = np.unique(np.linspace(0, classes - 1, min(MOST_EXAMPLES, classes)).round().astype(np.int64))
+    train_first = np.argsort(splits != "train", kind="stable")
+    found = [label for label in shown if label in labels]
+    rows = [train_first[labels[train_first] == label][0] for label in found]
+    images = np.load(Path(folder) / "images.npy", mmap_mode="r")[rows]
+    save_tensors(Path(folder) / EXAMPLES, {"images": images, "labels": np.array(found, np.int64)})
+
+
+def read_examples(folder: str | Path) -> dict[int, np.ndarray]:
+    """label -> (size, size, 3) uint8, as `write_examples` chose them; SapError for a file that cannot be read."""
+    found = load_tensors(Path(folder) / EXAMPLES, "np")
+    return dict(zip(found["labels"].tolist(), found["images"], strict=True))
 
 
 def open_store(folder: str | Path) -> Domain:

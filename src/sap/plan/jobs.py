@@ -10,7 +10,7 @@ from sap.plan.trainees import RESULTS
 
 # What a finished job leaves in its folder; a test compares with the rules.
 OUTPUTS = {
-    "prepare_domain": ("images.npy", "index.csv", "skipped.csv", "meta.json"),
+    "prepare_domain": ("images.npy", "index.csv", "skipped.csv", "examples.safetensors", "meta.json"),
     "prepare_backbone": ("open_clip_model.safetensors", "open_clip_config.json", "meta.json"),
     "embed_classes": ("text_features.safetensors", "meta.json"),
     "draw_anchors": ("anchors.safetensors", "anchors.csv", "meta.json"),
