@@ -6,8 +6,8 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 
-from sap.report.catalogue import CHAPTERS, FIGURES, TABLES
-from sap.report.page import page
+from sap.report.catalogue import CHAPTERS, FIGURES, PAGES, TABLES
+from sap.report.page import page, prose
 from sap.report.table import Column, Table, number, text
 
 FRAME = pd.DataFrame({"method": ["a & <b>", "c"], "group": ["first", "second"], "share": [0.123456789, 0.5]})
@@ -47,6 +47,15 @@ def test_a_table_without_rows_says_so():
     assert "<table" not in shown
 
 
-def test_every_table_and_figure_has_one_chapter():
+def test_every_table_page_and_figure_has_one_chapter():
     named = [name for names in CHAPTERS.values() for name in names]
-    assert sorted(named) == sorted(TABLES.keys() | FIGURES.keys())
+    assert sorted(named) == sorted(TABLES.keys() | PAGES.keys() | FIGURES.keys())
+
+
+def test_a_text_is_rendered_with_its_tables_and_its_html_is_shown_as_written():
+    shown = prose("# Study\n\n| a | b |\n|---|--:|\n| x < y | **1** |\n\n<script>alert(1)</script>\n", "Title & more")
+    assert "<title>Title &amp; more</title>" in shown
+    assert "<h1>Study</h1>" in shown
+    assert "<td>x &lt; y</td>" in shown
+    assert "<strong>1</strong>" in shown
+    assert "<script" not in shown

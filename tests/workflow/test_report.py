@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from sap.report.catalogue import CHAPTER_OF, CHAPTERS, FIGURES, TABLES
+from sap.report.catalogue import CHAPTER_OF, CHAPTERS, FIGURES, PAGES, TABLES
 from tests.workflow.browser import Reading, missing, read
 from tests.workflow.small_study import ROOT
 
@@ -36,6 +36,7 @@ def reading(report_zip) -> Reading:
 
 def test_chapters_hold_every_table_and_figure_of_the_catalogue(reading):
     titles = {f"{name}.html": f"{title} (table)" for name, title in TABLES.items()}
+    titles |= {f"{name}.html": f"{title} (page)" for name, title in PAGES.items()}
     titles |= {f"{name}.png": f"{title} (figure)" for name, title in FIGURES.items()}
     assert {file: result.title for file, result in reading.results.items()} == titles
     assert {file: result.chapter for file, result in reading.results.items()} == {
@@ -54,6 +55,17 @@ def test_a_table_shows_every_row_or_says_why_it_has_none(name, reading, everythi
     assert f"{name}.csv" in shown.words if rows else len(shown.words) > len(TABLES[name]) + 20
 
 
+def test_the_summary_shows_rendered_with_a_verdict_on_every_claim(reading, everything):
+    shown = reading.results["summary.html"]
+    folder = everything.folder / f"results/tables/{everything.overlay['experiment']}"
+    verdicts = {row["claim"]: row["verdict"] for row in csv.DictReader((folder / "claims.csv").open())}
+    lines = shown.words.splitlines()
+    for claim, verdict in verdicts.items():
+        assert any(line.startswith(f"{claim}: ") and verdict in line for line in lines), claim
+    assert {"Setting", "Headline numbers", "Claims", "What the methods use", "Limits"} <= set(lines)
+    assert not re.search(r"\*\*|\||^#|`", shown.words, re.MULTILINE)  # Markdown that was not rendered
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_an_image_with_a_size(name, reading):
     assert min(reading.results[f"{name}.png"].pixels) > 100
@@ -61,7 +73,9 @@ def test_a_figure_is_an_image_with_a_size(name, reading):
 
 @pytest.mark.parametrize(
     ("file", "source"),
-    [(f"{name}.html", f"table_{name}") for name in TABLES] + [(f"{name}.png", f"figure_{name}") for name in FIGURES],
+    [(f"{name}.html", f"table_{name}") for name in TABLES]
+    + [(f"{name}.html", f"page_{name}") for name in PAGES]
+    + [(f"{name}.png", f"figure_{name}") for name in FIGURES],
 )
 def test_a_caption_is_read_whole_and_rendered(file, source, reading):
     shown = reading.results[file].caption

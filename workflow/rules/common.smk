@@ -136,18 +136,18 @@ def measured_on(wildcards):
     return [STUDY.anchors_folder(0)]
 
 
-def reported(stage, names, suffix):
-    """One output per table or figure, each with its own caption and its chapter in `snakemake --report`.
+def reported(stage, kind, names, suffix):
+    """One output per table, page or figure, each with its own caption and its chapter in `snakemake --report`.
 
     One label only: of two, Snakemake makes a switch where values happen to be halved, and fails at a missing half.
     """
     return {
         name: report(
-            f"results/{stage}s/{STUDY.name}/{name}.{suffix}",
-            caption=f"../report/{stage}_{name}.rst",
+            f"results/{stage}/{STUDY.name}/{name}.{suffix}",
+            caption=f"../report/{kind}_{name}.rst",
             category=STUDY.name,
             subcategory=catalogue.CHAPTER_OF[name],
-            labels={"result": f"{title} ({stage})"},
+            labels={"result": f"{title} ({kind})"},
         )
         for name, title in names.items()
     }

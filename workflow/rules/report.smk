@@ -16,7 +16,7 @@ rule headroom_table:
         [f"{job['folder']}/meta.json" for job in REPORT["evidence"].get("headroom", [])],
     output:
         expand("results/tables/{experiment}/headroom.{suffix}", experiment=STUDY.name, suffix=["csv", "md", "tex"]),
-        **reported("table", {catalogue.HEADROOM: catalogue.TABLES[catalogue.HEADROOM]}, "html"),
+        **reported("tables", "table", {catalogue.HEADROOM: catalogue.TABLES[catalogue.HEADROOM]}, "html"),
     log:
         f"logs/headroom_table/{STUDY.name}.log",
     benchmark:
@@ -33,7 +33,7 @@ rule headroom_table:
 
 
 rule tables:
-    """Every table as CSV, Markdown, LaTeX and HTML, from the rows. Without torch, weights or images."""
+    """Every table as CSV, Markdown, LaTeX and HTML, and the summary, from the rows. Without torch, weights or images."""
     input:
         reporting.report_inputs(REPORT),
     output:
@@ -43,8 +43,9 @@ rule tables:
             name=LATER_TABLES,
             suffix=["csv", "md", "tex"],
         ),
-        f"results/tables/{STUDY.name}/{catalogue.SUMMARY}",
-        **reported("table", LATER_TABLES, "html"),
+        expand("results/tables/{experiment}/{name}.md", experiment=STUDY.name, name=catalogue.PAGES),
+        **reported("tables", "table", LATER_TABLES, "html"),
+        **reported("tables", "page", catalogue.PAGES, "html"),
     log:
         f"logs/tables/{STUDY.name}.log",
     benchmark:
@@ -66,7 +67,7 @@ rule figures:
         reporting.report_inputs(REPORT),
     output:
         expand("results/figures/{experiment}/{name}.pdf", experiment=STUDY.name, name=catalogue.FIGURES),
-        **reported("figure", catalogue.FIGURES, "png"),
+        **reported("figures", "figure", catalogue.FIGURES, "png"),
     log:
         f"logs/figures/{STUDY.name}.log",
     benchmark:

@@ -1,7 +1,7 @@
 """What a report holds: name -> title. Light enough for the Snakefile to list outputs and captions from it.
 
-Files: results/tables/{experiment}/NAME.{csv,md,tex,html} and results/figures/{experiment}/NAME.{pdf,png};
-captions: workflow/report/table_NAME.rst and workflow/report/figure_NAME.rst.
+Files: results/tables/{experiment}/NAME.{csv,md,tex,html}, beside them a page of text as NAME.{md,html}, and
+results/figures/{experiment}/NAME.{pdf,png}; captions: workflow/report/{table,page,figure}_NAME.rst.
 """
 
 TABLES = {
@@ -57,7 +57,7 @@ FIGURES = {
 
 # Chapter of the HTML report -> its tables and figures. The report sorts chapters by name, hence the digits.
 CHAPTERS = {
-    "1 Claims": ("claims", "headroom", "comparisons"),
+    "1 Claims": ("summary", "claims", "headroom", "comparisons"),
     "2 Accuracy": (
         "main",
         "metrics",
@@ -92,16 +92,19 @@ CHAPTERS = {
 CHAPTER_OF = {name: chapter for chapter, names in CHAPTERS.items() for name in names}
 
 HEADROOM = "headroom"  # made by a rule of its own, before any sweep
-SUMMARY = "summary.md"
+SUMMARY = "summary"
+PAGES = {SUMMARY: "Summary: setting, headline numbers, verdicts, limits"}
 
 TABLE_SUFFIXES = ("csv", "md", "tex", "html")
+PAGE_SUFFIXES = ("md", "html")
 FIGURE_SUFFIXES = ("pdf", "png")
 
 
 def files() -> dict[str, list[str]]:
     """Names of all files of an experiment's report: {"tables": [...], "figures": [...]}."""
+    tables = [f"{name}.{suffix}" for name in TABLES if name != HEADROOM for suffix in TABLE_SUFFIXES]
     return {
         "headroom_table": [f"{HEADROOM}.{suffix}" for suffix in TABLE_SUFFIXES],
-        "tables": [*(f"{name}.{suffix}" for name in TABLES if name != HEADROOM for suffix in TABLE_SUFFIXES), SUMMARY],
+        "tables": [*tables, *(f"{name}.{suffix}" for name in PAGES for suffix in PAGE_SUFFIXES)],
         "figures": [f"{name}.{suffix}" for name in FIGURES for suffix in FIGURE_SUFFIXES],
     }

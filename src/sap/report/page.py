@@ -1,8 +1,10 @@
-"""A table as one HTML page, for readers of the Snakemake report: what is no HTML it can only download."""
+"""A table, or a text, as one HTML page, for readers of the Snakemake report: what is no HTML it can only download."""
 
 import re
 from html import escape
 from urllib.parse import quote
+
+from markdown_it import MarkdownIt
 
 from sap.report.table import MISSING, Table
 
@@ -17,6 +19,8 @@ thead th { position: sticky; top: 0; background: white; border-bottom: 2px solid
 tbody th { border-top: 1px solid #94a3b8; padding-top: 0.6rem; text-align: left; font-weight: normal; }
 tbody th { font-style: italic; }
 tbody tr:hover td { background: #f1f5f9; }
+.prose { max-width: 80rem; }
+.prose th, .prose td { white-space: normal; vertical-align: top; text-align: left; }
 """
 
 
@@ -35,8 +39,17 @@ def page(table: Table, title: str, name: str) -> str:
         csv = quote(table.frame.to_csv(index=False, lineterminator="\n"))
         body += ["</tbody>", "</table>", *map(_sentence, table.notes)]
         body.append(f'<p><a download="{name}.csv" href="data:text/csv;charset=utf-8,{csv}">{name}.csv</a></p>')
+    return _document(title, ["<body>", f"<h1>{escape(title)}</h1>", *body, "</body>"])
+
+
+def prose(text: str, title: str) -> str:
+    """A Markdown text with tables, rendered; what it says in HTML is shown as it is written."""
+    body = MarkdownIt("js-default").render(text)
+    return _document(title, ['<body class="prose">', body, "</body>"])
+
+
+def _document(title: str, body: list[str]) -> str:
     head = f'<head><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style></head>'
-    body = ["<body>", f"<h1>{escape(title)}</h1>", *body, "</body>"]
     return "\n".join(["<!doctype html>", '<html lang="en">', head, *body, "</html>", ""])
 
 

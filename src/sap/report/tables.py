@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from sap.io import write_text
 from sap.report.ablation import ablation_table, shrinkage_table
 from sap.report.attack import attack_table
 from sap.report.attack_control import control_table
 from sap.report.attack_explained import explained_table
 from sap.report.attack_folds import folds_table
 from sap.report.audit import audit_layers_table, audit_table
-from sap.report.catalogue import HEADROOM, SUMMARY, TABLES
+from sap.report.catalogue import HEADROOM, PAGES, SUMMARY, TABLES
 from sap.report.claims import claims_table
 from sap.report.comparisons import comparisons_table
 from sap.report.cost import cost_table
@@ -29,7 +28,7 @@ from sap.report.table import Table
 from sap.report.towers import towers_table
 from sap.report.transfer import client_matrix_table, seen_unseen_table, trainings_table
 from sap.report.variance import variance_table
-from sap.report.write import write_table
+from sap.report.write import write_page, write_table
 
 MAKERS: dict[str, Callable[[Results], Table]] = {
     "claims": claims_table,
@@ -61,14 +60,14 @@ MAKERS: dict[str, Callable[[Results], Table]] = {
 
 
 def write_tables(results: Results, folder: str | Path) -> None:
-    """Write the catalogue's tables as csv, md, tex and html, and summary.md; one without rows says so in one sentence.
+    """Write the catalogue's tables as csv, md, tex and html, and the summary; one without rows says so in one sentence.
 
     The table of the headroom is not among them: it is there before any sweep (`write_headroom`).
     """
     for name, title in TABLES.items():
         if name != HEADROOM:
             write_table(MAKERS[name](results), title, name, folder)
-    write_text(Path(folder) / SUMMARY, summary_page(results))
+    write_page(summary_page(results), PAGES[SUMMARY], SUMMARY, folder)
 
 
 def write_headroom(results: Results, folder: str | Path) -> None:

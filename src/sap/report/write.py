@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sap.io import atomic, write_text
-from sap.report.page import page
+from sap.report.page import page, prose
 from sap.report.table import Table
 
 if TYPE_CHECKING:
@@ -50,6 +50,12 @@ def write_table(table: Table, title: str, name: str, folder: str | Path) -> None
     write_text(folder / f"{name}.md", markdown(table, title))
     write_text(folder / f"{name}.tex", latex(table, title, f"tab:{name}"))
     write_text(folder / f"{name}.html", page(table, title, name))
+
+
+def write_page(text: str, title: str, name: str, folder: str | Path) -> None:
+    """Write a Markdown text as NAME.md and, rendered, as NAME.html into a folder."""
+    write_text(Path(folder) / f"{name}.md", text)
+    write_text(Path(folder) / f"{name}.html", prose(text, title))
 
 
 def write_figure(figure: "Figure", name: str, folder: str | Path) -> None:
