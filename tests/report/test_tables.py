@@ -6,9 +6,11 @@ import statistics
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from sap.errors import SapError
 from sap.io import read_jsonl, sealed
+from sap.report import figures, tables
 from sap.report.ablation import ablation_frame
 from sap.report.catalogue import TABLES, files
 from sap.report.frame import load_results
@@ -341,3 +343,18 @@ def test_the_ledger_counts_what_a_client_sends_besides_its_adapter(written):
     assert found["mean of updates"]["anchors"] == "0"
     (main,) = lines(written / "main.csv", method="regmean")
     assert float(main["upload_bytes"]) == 214_528 + 2000
+
+
+@pytest.mark.parametrize(("module", "write"), [(tables, tables.write_tables), (figures, figures.write_figures)])
+def test_numbers_do_not_depend_on_the_threads_that_a_user_has(module, write, bare, tmp_path, monkeypatch):
+    threads, make = [], module.MAKERS["main"]
+
+    def spy(results):
+        threads.extend(library["num_threads"] for library in threadpool_info())
+        return make(results)
+
+    monkeypatch.setitem(module.MAKERS, "main", spy)
+    with threadpool_limits(2):
+        assert {library["num_threads"] for library in threadpool_info()} == {2}
+        write(bare, tmp_path)
+    assert set(threads) == {1}
