@@ -25,6 +25,7 @@ from sap.report.table import (
     is_missing,
     p_value,
     percent,
+    points_of,
     sample,
     text,
 )
@@ -163,7 +164,7 @@ def claims_table(results: Results) -> Table:
         "Effects in percentage points with 95 % intervals over anchor draws, training seeds and test images; n: draws "
         "× seeds × images (or clients). Smallest detectable: what a two-sided 5 % test would find with 80 % power.",
         "Verdicts: supported where Holm's p over the claims is under 0.05; refuted where the interval excludes every "
-        f"effect of interest ({100 * results.plan.get('margin', 0.01):g} points or more); underpowered else; not "
+        f"effect of interest ({points_of(results.plan.get('margin', 0.01))} or more); underpowered else; not "
         "testable where the experiment lacks the data, a control failed, or there is no room above zero-shot.",
     )
     return Table(frame, columns, EMPTY, section="heading", notes=notes)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sap.io import load_tensors
 from sap.report.frame import Results
-from sap.report.table import Column, Table, effect_columns, interval, mean_sd, number, percent, text
+from sap.report.table import Column, Table, effect_columns, interval, mean_sd, number, percent, points_of, text
 from sap.stats.effect import Effect, crossed_effect
 from sap.stats.paired import detectable_difference
 
@@ -24,7 +24,8 @@ NOTES = (
     "Room: the better of pooled and oracle minus zero-shot, in points. Terciles: accuracy on the third of the images "
     "that zero-shot aligns worst / in between / best with their true class (cosine).",
     "Differ: images that either zero-shot or pooled gets right. Detectable: smallest difference that a two-sided 5 % "
-    "test finds with 80 % power between two models that differ so: one run, by McNemar's test; all, over the seeds.",
+    "test finds with 80 % power between two models that differ so: one run, by McNemar's test; all, over the seeds. "
+    "Merges of the same clients often differ on fewer images: what could be seen between them, the claims say.",
     "An effect of x points can be shown where the detectable difference is at most x, and the room is above x and at "
     "least twice that difference.",
 )
@@ -87,11 +88,10 @@ def sentence(domain: str, x: float, room: float, detectable: float) -> str:
     """`sketch: this data set can / cannot show an effect of 1 point`, and why not."""
     if np.isnan(room) or np.isnan(detectable):
         return f"{domain}: not known yet; its trainings are not all done."
-    said = (
-        f"{domain}: this data set {'can' if can_show(x, room, detectable) else 'cannot'} show an effect of {_points(x)}"
-    )
+    shown = can_show(x, room, detectable)
+    said = f"{domain}: this data set {'can' if shown else 'cannot'} show an effect of {points_of(x)}"
     facts = f"room {100 * room:.1f}, smallest difference that would be found {100 * detectable:.1f}"
-    if can_show(x, room, detectable):
+    if shown:
         return f"{said} ({facts})."
     least = max(detectable, x)
     if can_show(least, room, detectable):
@@ -158,7 +158,3 @@ def _by_tercile(kind: str):
         return " / ".join(mean_sd(row[f"{kind}__{name}"]) for name in TERCILES)
 
     return cell
-
-
-def _points(x: float) -> str:
-    return "1 point" if round(100 * x, 6) == 1 else f"{100 * x:g} points"

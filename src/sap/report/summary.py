@@ -10,7 +10,7 @@ from sap.report.effects import accuracy, difference
 from sap.report.frame import Results
 from sap.report.headroom import headroom_frame
 from sap.report.ledger import ledger_frame
-from sap.report.table import MISSING, effect_columns, interval, is_missing, sample
+from sap.report.table import MISSING, effect_columns, interval, is_missing, points_of, sample
 
 LIMITS = (
     "Domains are fixed: intervals are over anchor draws, training seeds and test images, not over data sets. "
@@ -95,7 +95,7 @@ def _verdicts(results: Results) -> str:
         )
     note = (
         "Rules fixed before the numbers (`sap.stats.verdict`): supported where Holm's p over the claims is under 0.05, "
-        f"refuted where the interval excludes every effect of {100 * results.plan.get('margin', 0.01):g} points or "
+        f"refuted where the interval excludes every effect of {points_of(results.plan.get('margin', 0.01))} or "
         "more, underpowered else. All parts with their tests: `claims.md`."
     )
     return "\n".join([*lines, "", note])

@@ -117,6 +117,11 @@ def p_value(p: float, absent: str = MISSING) -> str:
     return absent if is_missing(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def points_of(share: float) -> str:
+    """`1 point`, `2.5 points`: a share in percentage points, in words."""
+    return f"{100 * share:g} point" + "s" * (f"{100 * share:g}" != "1")
+
+
 def sample(row: Mapping[str, Any]) -> str:
     """`3 × 5 × 1920`: draws × seeds × images; without the draws where there is one."""
     if not row["images"]:
