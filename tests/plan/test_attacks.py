@@ -129,7 +129,7 @@ def test_the_report_knows_attacks_by_name_and_defences_by_their_clean_label(conf
         ({"attack": "derangment"}, r"points\[0\].attack: unknown attack 'derangment'. Did you mean 'derangement'"),
         ({"attack": {"kind": "derangement", "fraction": 2}}, r"points\[0\].attack \(derangement\).fraction"),
         ({"attack": "derangement", "views": "main"}, "shown in the view attack"),
-        ({"attackers": "nobody"}, "unknown client 'nobody'"),
+        ({"attackers": "nobody"}, "attackers of points: unknown client 'nobody'"),
         ({"seeds": [7]}, r"points\[0\].seeds must name at least one of seeds"),
         ({"attacker_weight": 0.5}, "attacker_weight is a weight of merge: weighted_mean"),
         ({"merge": "regmean"}, "needs measured clients"),

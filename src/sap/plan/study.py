@@ -25,6 +25,7 @@ from sap.plan.ids import make_id
 from sap.plan.points import Gradient, Measured, Point, attacked_clients, expand, references
 from sap.plan.settings import load_settings, schema
 from sap.plan.trainees import NOBODY
+from sap.registry import unknown
 
 
 @dataclass(frozen=True, eq=False)  # two studies are equal when they are the same: plans are kept per study
@@ -181,7 +182,8 @@ class Study(Clients):
         points = expand(blocks, known, cache(self.saliency_id), cache(self.measure_id), names)
         for point in points:
             for name in point.attackers:
-                self.client(name)
+                if name not in names:
+                    raise SapError(f"attackers of points: {unknown('client', name, names)}")
         return points
 
     def in_view(self, view: str) -> list[Point]:
