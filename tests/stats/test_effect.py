@@ -224,3 +224,14 @@ def test_the_standard_error_is_right_on_average_with_every_factor_at_work():
     made = [make(np.random.default_rng(seed), (3, 5), 30, 0.3, 0.4, 1, 1) for seed in range(500)]
     truth = np.std([np.mean([v.mean() for v in values]) for values in made])
     assert np.sqrt(np.mean([standard_error(values)[0] ** 2 for values in made])) == pytest.approx(truth, rel=0.1)
+
+
+def test_a_handful_of_images_that_differ_make_no_certainty_where_draws_and_seeds_agree_by_chance():
+    values = [np.zeros((3, 2, images)) for images in (168, 164, 168, 156)]
+    values[0][1, 0, 99], values[1][1:, 0, 42], values[3][0, 0, [7, 99]], values[3][2, 0, 99] = -1, 1, [1, -1], -1
+    each = [np.square(value).sum() / value.size**2 for value in values]
+    events = np.sqrt(np.mean(each) / len(values))  # as if every difference were an event of its own
+    found = crossed_effect(values)
+    assert events < found.se < 2 * events
+    assert found.df > 100  # it is the images that tell it
+    assert found.low < -events < events < found.high
