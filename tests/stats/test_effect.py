@@ -232,6 +232,13 @@ def test_a_handful_of_images_that_differ_make_no_certainty_where_draws_and_seeds
     each = [np.square(value).sum() / value.size**2 for value in values]
     events = np.sqrt(np.mean(each) / len(values))  # as if every difference were an event of its own
     found = crossed_effect(values)
-    assert events < found.se < 2 * events
-    assert found.df > 100  # it is the images that tell it
-    assert found.low < -events < events < found.high
+    assert events / 4 < found.se < events
+    assert found.low < -events / 2 < events / 2 < found.high
+
+
+def test_images_that_cancel_in_every_mean_of_draws_and_seeds_still_have_a_standard_error():
+    value = np.zeros((2, 3, 10))
+    value[0, :, :2], value[1, :, :2] = [1, -1], [-1, 1]
+    found = crossed_effect([value])
+    assert found.estimate == 0
+    assert 0 < found.se < found.high == -found.low

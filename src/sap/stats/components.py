@@ -85,14 +85,15 @@ def _term(effects: NDArray, df: int) -> tuple[float, float]:
 def standard_error(values: Sequence[NDArray]) -> tuple[float, float]:
     """(standard error of the mean over domains, degrees of freedom); `values` (R, S, n_d) float per domain, n_d ≥ 2.
 
-    Var = max(draw + seed − draw_seed, (draw + seed)/2, floor)
+    Var = max(draw + seed − draw_seed, (draw + seed)/2, floor/9)
         + max(image − draw_image − seed_image + draw_seed_image, 0)
     floor = max(draw_image + seed_image − draw_seed_image, draw_image, seed_image)
 
     Unbiased up to the bounds, which keep a difference of mean squares from going below what it is made of. The floor is
     what interactions with images make of Var, and all images tell it: where two methods differ on a handful of images,
-    the few means of draws and of seeds can be equal by chance.
-    Degrees of freedom: 1/df = s/df_levels + (1 − s)/df_image with s the share of draws and seeds in Var, 0 at the
+    the few means of draws and of seeds can be equal by chance. A third of that standard error hardly moves coverage;
+    half of it makes 97.4 % of 95 % where there are interactions only, all of it 98 %.
+    Degrees of freedom: 1/df = s/df_levels + (1 − s)/df_image with s the share of draws and seeds in Var, without the
     floor, and df_levels Satterthwaite's. Plain Satterthwaite has s² and covers 92 % at nominal 95 % with three seeds
     that make 90 % of Var. Still too short where few draws and their interaction with seeds dominate: 92 % with 3 draws
     × 10 seeds and half of Var from draws, 91 % with 2 draws × 5 seeds and 60 % from draws (benchmarks/README.md has the
@@ -104,11 +105,11 @@ def standard_error(values: Sequence[NDArray]) -> tuple[float, float]:
     levels = max(both - term.draw_seed, both / 2) if df.draw_seed else both
     floor = max(term.draw_image + term.seed_image - term.draw_seed_image, term.draw_image, term.seed_image)
     image = max(term.image - term.draw_image - term.seed_image + term.draw_seed_image, 0.0)
-    variance = max(levels, floor) + image
+    variance = max(levels, floor / 9) + image
     if variance == 0:
         return 0.0, np.inf
     parts = [(square / both) ** 2 / free for square, free in ((term.draw, df.draw), (term.seed, df.seed)) if square]
-    share = levels / variance if levels > floor else 0.0
+    share = levels / variance
     return float(np.sqrt(variance)), float(1 / (share * sum(parts) + (1 - share) / df.image))
 
 
