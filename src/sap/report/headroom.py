@@ -18,6 +18,7 @@ CEILINGS = ("pooled", "oracle")
 TERCILES = ("low", "middle", "high")
 JUDGED = ("zero_shot", *CEILINGS)
 ALL = "all domains"
+BETWEEN_MERGES = "Merges of the same clients often differ on fewer images: what could be seen there, the claims say."
 NOTES = (
     "Accuracy in percent on each domain's test images, [95 % interval] over seeds and images. Linear probe: on frozen "
     "features of the domain's training images. Pooled: one LoRA on all other domains' images; oracle: on its own.",
@@ -25,7 +26,7 @@ NOTES = (
     "that zero-shot aligns worst / in between / best with their true class (cosine).",
     "Differ: images that either zero-shot or pooled gets right. Detectable: smallest difference that a two-sided 5 % "
     "test finds with 80 % power between two models that differ so: one run, by McNemar's test; all, over the seeds. "
-    "Merges of the same clients often differ on fewer images: what could be seen between them, the claims say.",
+    f"{BETWEEN_MERGES}",
     "An effect of x points can be shown where the detectable difference is at most x, and the room is above x and at "
     "least twice that difference.",
 )

@@ -8,7 +8,7 @@ from sap.report.claim_points import NotTestable, sap_point, unpruned_mean
 from sap.report.claims import claims_frame
 from sap.report.effects import accuracy, difference
 from sap.report.frame import Results
-from sap.report.headroom import headroom_frame
+from sap.report.headroom import BETWEEN_MERGES, headroom_frame
 from sap.report.ledger import ledger_frame
 from sap.report.table import MISSING, effect_columns, interval, is_missing, points_of, sample
 
@@ -43,7 +43,7 @@ def _setting(results: Results) -> str:
     ]
     rooms = headroom_frame(results)
     sentence = "" if rooms.empty else rooms["sentence"].iloc[-1]
-    return "\n".join([*lines, f"- headroom: {sentence}"] if sentence else lines)
+    return "\n".join([*lines, f"- headroom: {sentence} {BETWEEN_MERGES}"] if sentence else lines)
 
 
 def _last(plan: dict) -> str:
