@@ -93,7 +93,7 @@ CHAPTER_OF = {name: chapter for chapter, names in CHAPTERS.items() for name in n
 
 HEADROOM = "headroom"  # made by a rule of its own, before any sweep
 SUMMARY = "summary"
-PAGES = {SUMMARY: "Summary: setting, headline numbers, verdicts, limits"}
+PAGES = {SUMMARY: "A summary: setting, headline numbers, verdicts, limits"}
 
 TABLE_SUFFIXES = ("csv", "md", "tex", "html")
 PAGE_SUFFIXES = ("md", "html")

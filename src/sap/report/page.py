@@ -20,7 +20,9 @@ tbody th { border-top: 1px solid #94a3b8; padding-top: 0.6rem; text-align: left;
 tbody th { font-style: italic; }
 tbody tr:hover td { background: #f1f5f9; }
 .prose { max-width: 80rem; }
-.prose th, .prose td { white-space: normal; vertical-align: top; text-align: left; }
+.prose h2 { font-size: 1rem; margin: 1.6rem 0 0.5rem; }
+.prose th, .prose td { vertical-align: top; text-align: left; }
+.prose td:not([style]) { white-space: normal; }
 """
 
 
