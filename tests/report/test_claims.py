@@ -100,6 +100,13 @@ def test_the_summary_is_one_page_with_setting_numbers_verdicts_and_limits(result
     assert len(page.splitlines()) < 90
 
 
+def test_the_summary_prints_what_the_part_that_is_hardest_to_see_could_have_shown_and_its_n(judged, results):
+    few = made(0.0, noise=0.5, images=30)
+    judged({"many images": made(0.0), "few images": few})
+    page = summary_page(results)
+    assert page.count(f"| {100 * few.detectable:.1f} | 5 × 60 |") == len(CLAIMS)
+
+
 @pytest.mark.parametrize("experiment", ["results", "bare"])
 def test_the_figure_has_a_line_for_every_part(experiment, request):
     found = request.getfixturevalue(experiment)

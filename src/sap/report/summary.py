@@ -86,23 +86,18 @@ def _verdicts(results: Results) -> str:
         effects = "; ".join(
             f"{row['part']}: {interval('effect')(row)}" for _, row in parts.iterrows() if not is_missing(row["part"])
         )
-        most = parts["detectable"].max()
-        shown = "–" if is_missing(most) else f"{100 * most:.1f}"
+        weakest = parts.loc[parts["detectable"].fillna(-1).idxmax()]
+        shown = "–" if is_missing(weakest["detectable"]) else f"{100 * weakest['detectable']:.1f}"
         says = f"{first['claim']}: {first['says']}"
         why = f" ({first['why']})" if first["why"] else ""
-        lines.append(
-            f"| {says} | **{first['verdict']}**{why} | {effects or '–'} | {shown} | {sample(_widest(parts))} |"
-        )
+        lines.append(f"| {says} | **{first['verdict']}**{why} | {effects or '–'} | {shown} | {sample(weakest)} |")
     note = (
         "Rules fixed before the numbers (`sap.stats.verdict`): supported where Holm's p over the claims is under 0.05, "
         f"refuted where the interval excludes every effect of {points_of(results.plan.get('margin', 0.01))} or "
-        "more, underpowered else. All parts with their tests: `claims.md`."
+        "more, underpowered else. Smallest detectable and n: of the claim's part that is hardest to see. All parts "
+        "with their tests: `claims.md`."
     )
     return "\n".join([*lines, "", note])
-
-
-def _widest(parts: pd.DataFrame) -> pd.Series:
-    return parts.loc[parts["images"].idxmax()]
 
 
 def _ledger(results: Results) -> str:
