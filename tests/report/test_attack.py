@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sap.report import draw_attack
 from sap.report.attack import BITES, INERT, attack_frame, attack_table
 from sap.report.attack_control import ALL, HOLDS, WITHOUT_TEETH, control_frame, control_table
 from sap.report.attack_explained import (
@@ -326,3 +327,13 @@ def test_twenty_attacks_on_twelve_defences_fit_the_map(tmp_path):
     assert len(axes.get_xticklabels()) == 12
     assert len(axes.get_yticklabels()) == 20
     assert sum(len(patch.get_path().vertices) > 0 and patch.get_facecolor()[3] > 0 for patch in axes.patches) == 19
+
+
+def test_what_was_not_asked_stays_hatched_under_an_inert_attack(frame, results, monkeypatch):
+    asked = frame[(frame["attack"] != made.WEAK) | (frame["defence"] != "SAP")]
+    monkeypatch.setattr(draw_attack, "attack_frame", lambda _: asked)
+    with styled():
+        (axes,) = draw_attack_heatmap(results).axes
+    (hatched,) = [patch for patch in axes.patches if patch.get_hatch()]
+    (grey,) = [patch for patch in axes.patches if patch.get_facecolor()[3] > 0]
+    assert axes.images[0].get_zorder() < grey.get_zorder() < hatched.get_zorder()

@@ -96,8 +96,8 @@ def draw_attack_heatmap(results: Results) -> Figure:
     panel = axes[0, 0]
     shown = values[[name not in inert for name in rows]]
     heatmap(panel, values, [short(name, 26) for name in rows], names, SPLIT.reversed(), around_zero(shown), size=5.5)
-    for index in map(rows.index, inert):
-        panel.add_patch(Rectangle((-0.5, index - 0.5), len(columns), 1, facecolor=FAINT, linewidth=0, zorder=1))
+    for index in map(rows.index, inert):  # above the colours, below the hatches
+        panel.add_patch(Rectangle((-0.5, index - 0.5), len(columns), 1, facecolor=FAINT, linewidth=0, zorder=0.5))
     for written in panel.texts:
         if rows[round(written.get_position()[1])] in inert:
             written.set_color(MUTED)

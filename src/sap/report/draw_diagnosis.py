@@ -63,12 +63,11 @@ def draw_saliency_layers(results: Results) -> Figure:
         share=100 * layers["score_share"], density=layers["score_share"] / (layers["entries"] / totals)
     )
     figure, axes = panels(1, 2, (TWO_COLUMNS, 2.3))
-    axes[0, 1].axhline(1, color=MUTED, linestyle=(0, (3, 2)), linewidth=0.8, zorder=1)
-    for panel, column, label in zip(
-        axes[0], ("share", "density"), ("share of the saliency, %", "saliency per entry (1: even)"), strict=True
-    ):
-        _by_depth(panel, layers, column)
-        panel.set_ylabel(label)
+    left, right = axes[0]
+    _by_depth(left, layers, "share")
+    left.set_ylabel("share of the saliency, %")
+    _by_depth(right, layers, "density", (1, "even"))
+    right.set_ylabel("saliency per entry (1: even)")
     figure.supxlabel(
         "block of the visual tower (0 is next to the image)   band: ± sd over clients and seeds", fontsize=7
     )
@@ -97,27 +96,20 @@ def draw_agreement(results: Results) -> Figure:
     left.set_xticks(range(len(clients)), names, **tilted(names, 2.2 / len(clients)))
     left.tick_params(axis="y", labelsize=size)
     left.set_title("cosine between updates")
-    right.axhline(50, color=MUTED, linestyle=(0, (3, 2)), linewidth=0.8, zorder=1)
-    _by_depth(right, pairs.assign(conflict=100 * pairs["sign_conflict"]), "conflict")
-    right.annotate(
-        "chance",
-        (0, 50),
-        (2, -7),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        fontsize=6,
-        color=MUTED,
-    )
+    _by_depth(right, pairs.assign(conflict=100 * pairs["sign_conflict"]), "conflict", (50, "chance"))
     right.set_title("entries whose signs conflict")
     right.set_ylabel("share of entries, %")
     right.set_xlabel("block of the visual tower   (band: ± sd over pairs and seeds)")
     return figure
 
 
-def _by_depth(axes: Axes, frame: pd.DataFrame, column: str) -> None:
-    """One line per layer kind over depth, mean ± sd over the other rows, labelled at its end."""
+def _by_depth(axes: Axes, frame: pd.DataFrame, column: str, level: tuple[float, str] | None = None) -> None:
+    """One line per layer kind over depth, mean ± sd over the other rows, and a dashed one at `level`; names beside."""
     frame = placed(frame)
     labels = []
+    if level:
+        axes.axhline(level[0], color=MUTED, linestyle=(0, (3, 2)), linewidth=0.8, zorder=1)
+        labels.append((*level, MUTED))
     for index, (part, rows) in enumerate(frame.groupby("part", sort=False)):
         name, colour = KINDS.get(part, (short(part, 24), (*OTHERS, INK)[index % 6]))
         line = rows.groupby("depth")[column].agg(["mean", "std"])
@@ -128,4 +120,4 @@ def _by_depth(axes: Axes, frame: pd.DataFrame, column: str) -> None:
         axes.plot(line.index, line["mean"], "o-", color=colour, markersize=2.8)
         labels.append((line["mean"].iloc[-1], name, colour))
     axes.xaxis.get_major_locator().set_params(integer=True)
-    label_ends(axes, frame["depth"].max(), labels)
+    label_ends(axes, axes.get_xlim()[1], labels)

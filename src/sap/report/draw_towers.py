@@ -32,7 +32,7 @@ def draw_towers(results: Results) -> Figure:
     for row, kind in zip(axes, kinds, strict=True):  # once all panels are drawn: columns share the limits of y
         own = towers[towers["part"] == kind].groupby(["tower", "depth"])["angle"].mean()
         ends = [(own.loc[tower].iloc[-1], tower, SHADES[tower]) for tower in TOWERS if tower in own.index]
-        label_ends(row[-1], towers["depth"].max(), ends)
+        label_ends(row[-1], row[-1].get_xlim()[1], ends)
     axes[0, 0].xaxis.get_major_locator().set_params(integer=True)
     figure.supxlabel(
         "block of the tower (0 is next to the input)   bands: ± sd over seeds and pairs of clients   dashed: chance",

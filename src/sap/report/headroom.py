@@ -25,8 +25,8 @@ NOTES = (
     "Room: the better of pooled and oracle minus zero-shot, in points. Terciles: accuracy on the third of the images "
     "that zero-shot aligns worst / in between / best with their true class (cosine).",
     "Differ: images that either zero-shot or pooled gets right. Detectable: smallest difference that a two-sided 5 % "
-    "test finds with 80 % power between two models that differ so: one run, by McNemar's test; all, over the seeds. "
-    f"{BETWEEN_MERGES}",
+    "test finds with 80 % power between two models that differ so: one run, by McNemar's test; all, over the seeds.",
+    BETWEEN_MERGES,
     "An effect of x points can be shown where the detectable difference is at most x, and the room is above x and at "
     "least twice that difference.",
 )
