@@ -21,6 +21,7 @@ test: environment
 
 lint: environment
 	ruff check .
+	ruff check --preview --select PLW1514 .  # text files are UTF-8, whatever the locale
 	ruff format --check .
 	snakefmt --check Snakefile workflow/rules
 	snakemake --lint

@@ -42,7 +42,9 @@ def study_folder(points: int, root: Path) -> Path:
     folder.mkdir()
     for name in ("Snakefile", "config.yaml", "workflow", "profiles"):
         (folder / name).symlink_to(ROOT / name)
-    (folder / "sweep.yaml").write_text(yaml.safe_dump({"points": [{"views": ["sweep"], **SWEEPS[points]}]}))
+    (folder / "sweep.yaml").write_text(
+        yaml.safe_dump({"points": [{"views": ["sweep"], **SWEEPS[points]}]}), encoding="utf-8"
+    )
     return folder
 
 
@@ -60,7 +62,7 @@ def pretend_finished(folder: Path) -> None:
     for name in re.findall(r"^((?:results|logs)/[^\t]+)\t", summary, re.M):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("{}")
+        path.write_text("{}", encoding="utf-8")
     snakemake(folder, "--touch", "--forceall", "--quiet", "all")
 
 
@@ -79,7 +81,9 @@ def parts(folder: Path) -> dict[str, float]:
     timed("import sap.plan", lambda: __import__("sap.plan.manifest"))
     from sap.plan import fingerprint, manifest, reporting, settings, study
 
-    config = yaml.safe_load(Path("config.yaml").read_text()) | yaml.safe_load(Path("sweep.yaml").read_text())
+    config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8")) | yaml.safe_load(
+        Path("sweep.yaml").read_text(encoding="utf-8")
+    )
     timed("check the config", lambda: settings.load_settings(config))
     planned = timed("make points and ids", lambda: study.build_study(config))
     stages = [path.stem for path in fingerprint.SCRIPTS.glob("*.py")]

@@ -193,7 +193,7 @@ class Runner:
 
     def __init__(self, peers_python: str | None, threads: int, output: Path | None) -> None:
         self.peers_python, self.threads, self.output = peers_python, threads, output
-        lines = output.read_text().splitlines() if output and output.exists() else []
+        lines = output.read_text(encoding="utf-8").splitlines() if output and output.exists() else []
         self._found = {line["row"]: line["found"] for line in map(json.loads, lines)}
         self.errors: dict[str, str] = {}
 
@@ -323,7 +323,7 @@ def number(value: float) -> str:
 
 
 def machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return f"{names[0]} ({len(names)} cores)"
 

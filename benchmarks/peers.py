@@ -89,7 +89,7 @@ def fisher(client: int, shape: tuple[int, int]) -> Tensor:
 
 def memory() -> tuple[float, float]:
     """Resident memory of this process, now and at its highest, MiB (Linux)."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
     return tuple(int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
 
 
@@ -100,7 +100,9 @@ def measure(fresh: Callable[[], Callable[[], Any]], repeats: int, seconds: float
     """
     torch.linalg.svd(torch.eye(64))  # the buffers of the linear algebra library are not the method's
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts here, without what the inputs took
+    Path("/proc/self/clear_refs").write_text(
+        "5", encoding="utf-8"
+    )  # the high-water mark starts here, without what the inputs took
     before, _ = memory()
     times, call, result = [], None, None
     while len(times) <= repeats and sum(times) <= (3 * seconds if len(times) == 1 else seconds):

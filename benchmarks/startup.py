@@ -71,7 +71,7 @@ def imports_of(script: str) -> str:
 
 def snakefile_imports() -> str:
     """The import statements with which the Snakefile's rules begin."""
-    lines = (ROOT / "workflow" / "rules" / "common.smk").read_text().splitlines()
+    lines = (ROOT / "workflow" / "rules" / "common.smk").read_text(encoding="utf-8").splitlines()
     return "\n".join(line for line in lines if line.startswith(("import ", "from ")))
 
 

@@ -186,12 +186,14 @@ def pages() -> dict[Path, str]:
         ROOT / "workflow/schemas/config.schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n",
         ROOT / "docs/configuration.md": configuration_page(schema),
         ROOT / "docs/methods.md": methods_page(schema),
-        ROOT / "docs/invalidation.md": invalidation_page(yaml.safe_load((ROOT / "docs/edits.yaml").read_text())),
+        ROOT / "docs/invalidation.md": invalidation_page(
+            yaml.safe_load((ROOT / "docs/edits.yaml").read_text(encoding="utf-8"))
+        ),
     }
 
 
 if __name__ == "__main__":
     for path, text in pages().items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         print(f"wrote {path.relative_to(ROOT)}")

@@ -107,7 +107,7 @@ def test_eight_jobs_on_two_devices_with_two_slots_each_never_exceed_two_per_devi
     wait_for(tmp_path, "job-*.ready", 8)
     (tmp_path / "go").touch()
     assert [job.wait(timeout=60) for job in jobs] == [0] * 8
-    held = [path.read_text().split() for path in tmp_path.glob("job-?")]
+    held = [path.read_text(encoding="utf-8").split() for path in tmp_path.glob("job-?")]
     assert len(held) == 8
     assert {device for device, *_ in held} == {"0", "1"}
     busiest = Counter()

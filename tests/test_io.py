@@ -21,7 +21,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
     def write_half():
         with io.atomic(path) as temporary:
-            temporary.write_text("half")
+            temporary.write_text("half", encoding="utf-8")
             raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
@@ -61,7 +61,7 @@ def artifact(tmp_path):
     """A folder as a stage leaves it; "loss" has integer keys, which JSON does not know."""
     io.save_tensors(tmp_path / "x.safetensors", {"x": np.arange(40.0)})
     io.write_csv(tmp_path / "x.csv", [{"a": 1}], ["a"])
-    (tmp_path / ".progress.json").write_text("{}")
+    (tmp_path / ".progress.json").write_text("{}", encoding="utf-8")
     save_meta(tmp_path, {"stage": "train_client", "loss": {16: 0.5, 8: 0.25, 4: 1e-7}, "size": (3, 4), "seconds": 1.5})
     return tmp_path
 
@@ -121,9 +121,9 @@ def test_the_next_writer_removes_what_dead_writers_of_its_file_left(tmp_path):
     litter = [f".a.json.tmp-{host}-{dead}", f".a.json.tmp-{host}-{dead}.x1y2"]
     kept = [f".a.json.tmp-{host}-{os.getppid()}", f".a.json.tmp-elsewhere-{dead}", f".ba.json.tmp-{host}-{dead}"]
     for name in (litter[0], *kept):
-        (tmp_path / name).write_text("half")
+        (tmp_path / name).write_text("half", encoding="utf-8")
     (tmp_path / litter[1]).mkdir()
-    (tmp_path / litter[1] / "inside").write_text("half")
+    (tmp_path / litter[1] / "inside").write_text("half", encoding="utf-8")
     io.write_json(tmp_path / "a.json", {})
     assert {path.name for path in tmp_path.iterdir()} == {"a.json", *kept}
 

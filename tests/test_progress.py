@@ -41,7 +41,7 @@ run(main, parse_args)
 @pytest.fixture
 def script(tmp_path) -> Path:
     path = tmp_path / "count_rows.py"
-    path.write_text(SCRIPT)
+    path.write_text(SCRIPT, encoding="utf-8")
     return path
 
 
@@ -106,16 +106,16 @@ def test_a_script_that_is_no_job_of_a_rule_leaves_nothing_in_the_users_folder(sc
 
 
 def test_a_disk_that_refuses_the_heartbeat_stops_no_job(tmp_path):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with heartbeat(tmp_path / "file" / "job", "evaluate"):
         assert [*bar(range(3), disable=True)] == [0, 1, 2]
-    assert (tmp_path / "file").read_text() == "in the way"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "in the way"
 
 
 def test_the_count_is_right_by_iteration_by_update_and_after_a_resume():
     looped = bar(range(5), disable=True)
     assert (list(looped), looped.count) == ([0, 1, 2, 3, 4], 5)
-    shown = bar(range(5), file=open(os.devnull, "w"), mininterval=0)  # noqa: SIM115
+    shown = bar(range(5), file=open(os.devnull, "w", encoding="utf-8"), mininterval=0)  # noqa: SIM115
     assert (len(list(shown)), shown.count) == (5, 5)
     resumed = bar(total=10, initial=4, disable=True)
     resumed.update()
@@ -140,5 +140,5 @@ def test_on_another_host_the_last_sign_of_life_decides():
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"stage": "s"}', json.dumps({"other": 1})])
 def test_a_damaged_heartbeat_is_none(tmp_path, text):
-    (tmp_path / progress.NAME).write_text(text)
+    (tmp_path / progress.NAME).write_text(text, encoding="utf-8")
     assert read_heartbeat(tmp_path) is None

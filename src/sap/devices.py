@@ -70,6 +70,9 @@ def _nvidia_smi(fields: str) -> list[str]:
     if shutil.which("nvidia-smi") is None:
         return []
     listed = subprocess.run(
-        ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"], capture_output=True, text=True
+        ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     return listed.stdout.splitlines() if listed.returncode == 0 else []

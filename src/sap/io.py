@@ -126,7 +126,7 @@ def _disk_full(error: BaseException) -> bool:
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -137,7 +137,7 @@ def write_json(path: str | Path, value: Any) -> None:
 def read_json(path: str | Path) -> Any:
     """Read a JSON file; a missing or broken one is a SapError with the path and the next step."""
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
 
@@ -150,7 +150,7 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     """Read one JSON object per line."""
     try:
-        return [json.loads(line) for line in Path(path).read_text().splitlines() if line]
+        return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
 
@@ -175,7 +175,7 @@ def sealed_rows(path: str | Path) -> tuple[list[dict[str, Any]], int]:
 
 def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: list[str]) -> None:
     """Write rows as CSV with a header, atomically."""
-    with atomic(path) as temporary, open(temporary, "w", newline="") as handle:
+    with atomic(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
         writer = csv.DictWriter(handle, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -184,7 +184,7 @@ def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: list
 def read_csv(path: str | Path) -> list[dict[str, str]]:
     """Read a CSV file with a header into a list of dicts of texts."""
     try:
-        with open(path, newline="") as handle:
+        with open(path, encoding="utf-8", newline="") as handle:
             return list(csv.DictReader(handle))
     except (OSError, ValueError, csv.Error) as error:
         raise unreadable(path, error) from error

@@ -60,7 +60,7 @@ class Heartbeat:
 def read_heartbeat(folder: str | Path) -> Heartbeat | None:
     """The heartbeat in a job's folder, alive or left behind; None where there is none that can be read."""
     try:
-        return Heartbeat(**json.loads((Path(folder) / NAME).read_text()))
+        return Heartbeat(**json.loads((Path(folder) / NAME).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -136,7 +136,7 @@ class _Writer(threading.Thread):
             counts = {"done": shown.count, "total": shown.total, "unit": shown.unit, "rate": rate}
         now = Heartbeat(**self.constant, started=self.started, updated=time.time(), **counts)
         with suppress(OSError):
-            self.temporary.write_text(json.dumps(asdict(now)) + "\n")
+            self.temporary.write_text(json.dumps(asdict(now)) + "\n", encoding="utf-8")
             os.replace(self.temporary, self.path)
 
     def stop(self) -> None:
@@ -160,7 +160,7 @@ def born_at(pid: int) -> str | None:
     None where there is no /proc, and for a killed process that its parent has not yet taken notice of.
     """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return None if fields[0] in ("Z", "X") else fields[19]
     except (OSError, IndexError):
         return None

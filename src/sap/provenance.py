@@ -68,6 +68,7 @@ def git_commit() -> str | None:
         capture_output=True,
         text=True,
         check=False,
+        encoding="utf-8",
     )
     return described.stdout.strip() or None
 

@@ -24,18 +24,18 @@ def weights(tiny_clip_folder):
 
 @pytest.fixture
 def config(tiny_clip_folder):
-    return json.loads((tiny_clip_folder / CONFIG_FILE).read_text())["model_cfg"]
+    return json.loads((tiny_clip_folder / CONFIG_FILE).read_text(encoding="utf-8"))["model_cfg"]
 
 
 @pytest.fixture
 def preprocess(tiny_clip_folder):
-    return json.loads((tiny_clip_folder / CONFIG_FILE).read_text())["preprocess_cfg"]
+    return json.loads((tiny_clip_folder / CONFIG_FILE).read_text(encoding="utf-8"))["preprocess_cfg"]
 
 
 @pytest.fixture
 def model_config(config, tmp_path):
     path = tmp_path / "tiny.json"
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps(config), encoding="utf-8")
     return str(path)
 
 
@@ -190,17 +190,17 @@ def test_an_artifact_with_a_truncated_file_names_it(tiny_clip_folder, tmp_path):
     (folder / WEIGHTS_FILE).write_bytes((folder / WEIGHTS_FILE).read_bytes()[:5000])
     with pytest.raises(SapError, match=WEIGHTS_FILE):
         load_backbone(folder)
-    (folder / CONFIG_FILE).write_text("{")
+    (folder / CONFIG_FILE).write_text("{", encoding="utf-8")
     with pytest.raises(SapError, match=CONFIG_FILE):
         load_backbone(folder)
 
 
 def test_a_config_that_open_clip_cannot_build_is_one_sentence(tmp_path, weights, config):
     save_file(weights, tmp_path / "w.safetensors")
-    (tmp_path / "m.json").write_text(json.dumps(config | {"wings": 2}))
+    (tmp_path / "m.json").write_text(json.dumps(config | {"wings": 2}), encoding="utf-8")
     with pytest.raises(SapError, match="wings"):
         sources.from_checkpoint(checkpoint(tmp_path / "w.safetensors", model_config=str(tmp_path / "m.json")))
-    (tmp_path / "m.json").write_text("{}")
+    (tmp_path / "m.json").write_text("{}", encoding="utf-8")
     with pytest.raises(SapError, match="lacks embed_dim"):
         sources.from_checkpoint(checkpoint(tmp_path / "w.safetensors", model_config=str(tmp_path / "m.json")))
 
@@ -214,11 +214,11 @@ def test_a_config_that_open_clip_cannot_build_is_one_sentence(tmp_path, weights,
     ],
 )
 def test_a_config_of_wrong_types_is_one_sentence_with_its_path(tiny_clip_folder, tmp_path, change, words):
-    config = json.loads((tiny_clip_folder / CONFIG_FILE).read_text())
-    (tmp_path / "m.json").write_text(json.dumps(config | change))
+    config = json.loads((tiny_clip_folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    (tmp_path / "m.json").write_text(json.dumps(config | change), encoding="utf-8")
     with pytest.raises(SapError, match=rf"m\.json: .*{words}"):
         read_config(tmp_path / "m.json")
-    (tmp_path / "m.json").write_text(json.dumps(config["model_cfg"] | {"vision_cfg": "x"}))
+    (tmp_path / "m.json").write_text(json.dumps(config["model_cfg"] | {"vision_cfg": "x"}), encoding="utf-8")
     with pytest.raises(SapError, match="lacks vision_cfg"):
         read_config(tmp_path / "m.json")
 

@@ -48,7 +48,7 @@ def by_hand(folder, clip_folder):
     """A fresh model with W0 + alpha/r · B · A written into its weights (out_proj: twice), from the files alone."""
     model = load_backbone(clip_folder).model
     weights = dict(model.named_parameters())
-    config = json.loads((folder / "adapter_config.json").read_text())
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     scale = config["lora_alpha"] / config["r"]
     factors = load_file(folder / "adapter_model.safetensors")
     for name in [name for name in factors if "lora_A" in name]:
@@ -171,7 +171,10 @@ def test_saved_files_are_equal_byte_for_byte_and_hold_no_path(tiny_clip_folder, 
         assert size == sum(path.stat().st_size for path in (tmp_path / name).iterdir())
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
-    assert json.loads((tmp_path / "one" / "adapter_config.json").read_text())["base_model_name_or_path"] is None
+    assert (
+        json.loads((tmp_path / "one" / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+        is None
+    )
 
 
 def test_dropout_acts_only_while_it_is_switched_on(tiny_clip, pixels):

@@ -126,5 +126,5 @@ def test_kept_entries_of_one_threshold_are_counted_by_layer(compared, tmp_path):
 
 @pytest.mark.parametrize("name", ["compare_towers", "compare_masks"])
 def test_help_needs_no_torch(name):
-    text = (SCRIPTS / f"{name}.py").read_text()
+    text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
     assert "torch" not in text[: text.index("def main")]

@@ -112,7 +112,7 @@ def test_the_mean_of_any_ranks_alphas_and_scalings_is_exact_in_stock_peft(merge,
     assert_peft_computes(folder, mean_of(adapters))
     assert 5 <= summary.count("\n") <= 10
     assert "merged update: rank 7 to 9, exact" in summary  # 4 + 2 + 1 in one layer, 4 + 2 + 3 in the others
-    assert json.loads((folder / "adapter_config.json").read_text())["peft_type"] == "LORA"
+    assert json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"] == "LORA"
 
 
 def test_weights_belong_to_the_adapters_in_the_order_in_which_they_are_named(merge, adapters):
@@ -205,15 +205,19 @@ def test_base_model_and_task_go_into_the_merged_adapter_and_must_agree(merge, ad
     for name, base in (("law", "org/one"), ("med", "org/two"), ("art", None)):
         path = tmp_path / name / "adapter_config.json"
         path.write_text(
-            json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": base, "task_type": "CAUSAL_LM"})
+            json.dumps(
+                json.loads(path.read_text(encoding="utf-8"))
+                | {"base_model_name_or_path": base, "task_type": "CAUSAL_LM"}
+            ),
+            encoding="utf-8",
         )
     _, folder = merge("law", "art")
-    config = json.loads((folder / "adapter_config.json").read_text())
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     assert (config["base_model_name_or_path"], config["task_type"]) == ("org/one", "CAUSAL_LM")
     with pytest.raises(SapError, match="'law' was trained on org/one, adapter 'med' on org/two"):
         merge("med", "law")
     _, folder = merge("med", "law", "--any-base")
-    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] is None
+    assert json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"] is None
 
 
 @pytest.fixture
@@ -283,8 +287,8 @@ def nan(folder):
 
 
 def dora(folder):
-    config = json.loads((folder / "adapter_config.json").read_text())
-    (folder / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}), encoding="utf-8")
 
 
 def pickled(folder):
@@ -367,7 +371,7 @@ def test_inputs_are_never_overwritten(merge, adapters, vits, tmp_path):
     assert (tmp_path / "law/adapter_model.safetensors").read_bytes() == before
     with pytest.raises(SapError, match="holds one of the inputs"):
         merge("photo", "sketch", "--as", "checkpoint", "--base", vits, out=str(vits))
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(SapError, match="cannot be made"):
         merge("law", "med", out="file")
 
@@ -419,7 +423,7 @@ def test_the_list_names_every_method_its_options_and_what_cannot_run_here_withou
 
 
 def test_the_commands_of_the_page_are_commands(merge, adapters, vits, tmp_path):
-    page = (SCRIPT.parents[2] / "docs/merge-tool.md").read_text()
+    page = (SCRIPT.parents[2] / "docs/merge-tool.md").read_text(encoding="utf-8")
     commands = re.findall(r"^python workflow/scripts/merge\.py (.*) --out merged$", page, re.MULTILINE)
     assert len(commands) == 3
     for place in ("runs/law", "runs/med", "runs/art", "clients/photo", "clients/sketch"):

@@ -53,7 +53,9 @@ def adapters(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         save_file(tensors, str(folder / "adapter_model.safetensors"))
-        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}))
+        (folder / "adapter_config.json").write_text(
+            json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}), encoding="utf-8"
+        )
         folders.append(folder)
     return folders
 
@@ -147,7 +149,7 @@ def test_an_adapter_of_another_backbone_is_refused_with_its_path(tmp_path, adapt
 
 @pytest.mark.parametrize("name", ["score_client", "diagnose", "prune"])
 def test_help_needs_no_torch(name):
-    text = (SCRIPTS / f"{name}.py").read_text()
+    text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
     head = text[: text.index("def main")]
     assert "torch" not in head
     assert text.count("\n") <= 60
@@ -194,5 +196,5 @@ def test_audit_keeps_what_is_there_and_measures_again_when_its_code_or_a_client_
     save_meta(adapters[0], {"stage": "train_client", "sample_count": 10})
     assert audit("mean", code="two") == {"mean"}
     path = tmp_path / "audit/audit.jsonl"
-    path.write_text(path.read_text().replace('"rank": ', '"rank": 1', 1))
+    path.write_text(path.read_text(encoding="utf-8").replace('"rank": ', '"rank": 1', 1), encoding="utf-8")
     assert audit("mean", code="two") == {"mean"}

@@ -64,9 +64,9 @@ def write_bad(kind, folder):
     elif kind == "empty.png":
         path.touch()
     elif kind == "text.jpg":
-        path.write_text("not an image")
+        path.write_text("not an image", encoding="utf-8")
     elif kind == "notes.json":
-        path.write_text('{"a": 1}')
+        path.write_text('{"a": 1}', encoding="utf-8")
     elif kind == "grey16.png":
         deep_png(path, 0)
     elif kind == "rgb16.png":

@@ -33,8 +33,8 @@ def root(tmp_path):
         annotations += [{"id": 50 - i, "image_id": 100 - i, "caption": f"first {i}"}]
         annotations += [{"id": 900 + i, "image_id": 100 - i, "caption": f"second {i}"}]
     images.append({"id": 7, "file_name": "nobody-captioned-this.png"})
-    (folder / "captions.csv").write_text("\n".join(lines) + "\n")
-    (folder / "coco.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    (folder / "captions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "coco.json").write_text(json.dumps({"images": images, "annotations": annotations}), encoding="utf-8")
     return folder
 
 
@@ -77,9 +77,9 @@ def test_each_image_keeps_its_own_caption(source, root):
 
 def rewrite(name, old, new):
     def change(root):
-        text = (root / name).read_text()
+        text = (root / name).read_text(encoding="utf-8")
         assert old in text
-        (root / name).write_text(text.replace(old, new))
+        (root / name).write_text(text.replace(old, new), encoding="utf-8")
 
     return change
 
@@ -93,8 +93,8 @@ def escape(root):
     secret = root.parent / "secret.png"
     picture((40, 40)).save(secret)
     rewrite("captions.csv", "images/", "../secret.png#")(root)
-    lines = (root / "captions.csv").read_text().replace("#", ",").splitlines()
-    (root / "captions.csv").write_text("\n".join(",".join(line.split(",")[:2]) for line in lines))
+    lines = (root / "captions.csv").read_text(encoding="utf-8").replace("#", ",").splitlines()
+    (root / "captions.csv").write_text("\n".join(",".join(line.split(",")[:2]) for line in lines), encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,18 @@ def escape(root):
         ("folder", rewrite("captions.csv", '"a photo of thing 3, close"', ""), "row 5 lacks its file or its caption"),
         ("folder", escape, "points outside"),
         ("folder", spoil_image, r"anchor .*png: corrupt or truncated.* Mend it"),
-        ("folder", lambda root: write_bad("empty.png", root) and (root / "captions.csv").write_text(""), "has 0 pairs"),
-        ("coco", lambda root: (root / "coco.json").write_text("{"), "coco.json cannot be read"),
-        ("coco", lambda root: (root / "coco.json").write_text("[" * 100_000), "coco.json cannot be read"),
-        ("coco", lambda root: (root / "coco.json").write_text("[]"), "not a COCO captions JSON"),
+        (
+            "folder",
+            lambda root: write_bad("empty.png", root) and (root / "captions.csv").write_text("", encoding="utf-8"),
+            "has 0 pairs",
+        ),
+        ("coco", lambda root: (root / "coco.json").write_text("{", encoding="utf-8"), "coco.json cannot be read"),
+        (
+            "coco",
+            lambda root: (root / "coco.json").write_text("[" * 100_000, encoding="utf-8"),
+            "coco.json cannot be read",
+        ),
+        ("coco", lambda root: (root / "coco.json").write_text("[]", encoding="utf-8"), "not a COCO captions JSON"),
         ("coco", rewrite("coco.json", '"file_name"', '"name"'), "not a COCO captions JSON .*file_name"),
         ("coco", rewrite("coco.json", '"first 3"', "null"), "expected a text, got None"),
         ("coco", rewrite("coco.json", '"file_name": "', '"file_name": "../../'), "points outside|not a file"),
@@ -130,7 +138,7 @@ def test_too_few_pairs_say_how_many_there_are(source, root):
 
 def test_a_byte_order_mark_is_not_part_of_a_column_name(root):
     path = root / "captions.csv"
-    path.write_text("\ufeff" + path.read_text())
+    path.write_text("\ufeff" + path.read_text(encoding="utf-8"), encoding="utf-8")
     assert len(draw(root, "folder").files) == 8
 
 

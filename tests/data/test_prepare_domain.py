@@ -242,7 +242,7 @@ def test_the_script_writes_a_store_with_its_meta(root, tmp_path):
     settings = {"data": {"source": "folder", "root": str(root)}, "input": GEOMETRY._asdict(), "classes": NAMES}
     given = argparse.Namespace(domain="art", settings=settings, code="x", threads=2, out=tmp_path / "out")
     runpy.run_path(str(SCRIPT))["main"](given)
-    meta = json.loads((tmp_path / "out" / "meta.json").read_text())
+    meta = json.loads((tmp_path / "out" / "meta.json").read_text(encoding="utf-8"))
     assert meta["counts"]["train"] == {"cat": 6, "dog": 6}
     assert meta["files"]["images.npy"] == digest_file(tmp_path / "out" / "images.npy")
 

@@ -50,7 +50,7 @@ def test_a_changed_label_is_refused_where_meta_knows_the_file(folder):
     save_meta(folder, {"stage": "prepare_domain"})
     open_store(folder)
     path = folder / "index.csv"
-    path.write_text(path.read_text().replace("f0,a,0", "f0,a,1"))
+    path.write_text(path.read_text(encoding="utf-8").replace("f0,a,0", "f0,a,1"), encoding="utf-8")
     with pytest.raises(SapError, match=rf"index\.csv is damaged .*Delete the folder {folder} and run"):
         open_store(folder)
 
@@ -96,22 +96,22 @@ def break_dtype(folder):
 
 def break_rows(folder):
     path = folder / "index.csv"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")
 
 
 def break_label(folder):
     path = folder / "index.csv"
-    path.write_text(path.read_text().replace("a,0", "a,zero"))
+    path.write_text(path.read_text(encoding="utf-8").replace("a,0", "a,zero"), encoding="utf-8")
 
 
 def break_split(folder):
     path = folder / "index.csv"
-    path.write_text(path.read_text().replace("val", "dev"))
+    path.write_text(path.read_text(encoding="utf-8").replace("val", "dev"), encoding="utf-8")
 
 
 def break_column(folder):
     path = folder / "index.csv"
-    path.write_text(path.read_text().replace("label", "y"))
+    path.write_text(path.read_text(encoding="utf-8").replace("label", "y"), encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_any_flipped_bit_costs_at_most_the_rows_that_it_hits(store, tmp_path, fi
 
 def test_rows_of_a_cut_file_are_kept_up_to_the_cut(store, tmp_path):
     rows = tmp_path / "rows.jsonl"
-    rows.write_text(rows.read_text()[:-20])
+    rows.write_text(rows.read_text(encoding="utf-8")[:-20], encoding="utf-8")
     again = RowStore(tmp_path)
     assert set(again.rows) == {("p", "a"), ("p", "b")}
     again.add(row("q", "a"), probabilities(2), LABELS)

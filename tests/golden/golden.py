@@ -18,7 +18,7 @@ needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason=f"{GOLDEN} is abse
 
 @cache
 def document() -> dict:
-    return json.loads((GOLDEN / "cases.json").read_text())
+    return json.loads((GOLDEN / "cases.json").read_text(encoding="utf-8"))
 
 
 @cache

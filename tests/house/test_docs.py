@@ -17,13 +17,13 @@ DOCS = ROOT / "docs"
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory):
     """A copy of the library with the guide's method as one more file; runs a command in it."""
-    page = (DOCS / "adding-a-merge-method.md").read_text()
+    page = (DOCS / "adding-a-merge-method.md").read_text(encoding="utf-8")
     code = re.search(r"```python\n# src/sap/merge/midrange\.py\n(.*?)```", page, re.S)[1]
     root = tmp_path_factory.mktemp("extended")
     for folder in ("src", "docs", "workflow", "tests/merge"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copy(ROOT / "pyproject.toml", root)
-    (root / "src/sap/merge/midrange.py").write_text(code)
+    (root / "src/sap/merge/midrange.py").write_text(code, encoding="utf-8")
 
     def run(*command):
         environment = os.environ | {"PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1"}
@@ -39,9 +39,9 @@ def extended(tmp_path_factory):
 
 def test_the_guides_method_is_one_file_and_appears_in_schema_docs_and_command_line(extended):
     root, run = extended
-    schema = json.loads((root / "workflow/schemas/config.schema.json").read_text())
+    schema = json.loads((root / "workflow/schemas/config.schema.json").read_text(encoding="utf-8"))
     assert schema["$defs"]["merge"]["midrange"]["options"]["properties"]["t"]["default"] == 0.5
-    assert "| `midrange` | Halfway between the smallest" in (root / "docs/methods.md").read_text()
+    assert "| `midrange` | Halfway between the smallest" in (root / "docs/methods.md").read_text(encoding="utf-8")
     assert "midrange" in run("workflow/scripts/merge.py", "--help")
     assert "midrange" in run("workflow/scripts/merge.py", "--list")
 
@@ -55,6 +55,6 @@ def test_the_guides_method_is_property_tested_without_a_word_about_it(extended):
 def test_every_link_between_the_pages_leads_somewhere():
     pages = [*DOCS.glob("*.md"), DOCS.parent / "README.md"]
     for page in pages:
-        prose = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.S)
+        prose = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.S)
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -45,12 +45,13 @@ def test_a_script_whose_open_clip_cannot_do_without_them_gets_them(tmp_path):
     """A release of open_clip that computes with torchvision while it is imported."""
     library = tmp_path / "open_clip"
     library.mkdir()
-    (library / "__init__.py").write_text("from open_clip.part import SIZE\n")
-    (library / "part.py").write_text("from torchvision import side\nSIZE = side + 1\n")
-    (tmp_path / "torchvision.py").write_text("side = 2\n")
+    (library / "__init__.py").write_text("from open_clip.part import SIZE\n", encoding="utf-8")
+    (library / "part.py").write_text("from torchvision import side\nSIZE = side + 1\n", encoding="utf-8")
+    (tmp_path / "torchvision.py").write_text("side = 2\n", encoding="utf-8")
     (tmp_path / "script.py").write_text(
         "from sap.cli import run\n\ndef main(args):\n    import open_clip, torchvision\n"
-        "    print(open_clip.SIZE, torchvision.side)\n\nrun(main, lambda: None)\n"
+        "    print(open_clip.SIZE, torchvision.side)\n\nrun(main, lambda: None)\n",
+        encoding="utf-8",
     )
     assert _printed(tmp_path / "script.py") == "3 2"
 
@@ -59,7 +60,7 @@ def test_only_scripts_leave_them_out_and_only_while_open_clip_is_imported(tmp_pa
     code = (
         "import sys, open_clip\nprint('torchvision' in sys.modules, open_clip.image_transform(8, False) is not None)\n"
     )
-    (tmp_path / "notebook.py").write_text(f"import sap.cli\n{code}")
+    (tmp_path / "notebook.py").write_text(f"import sap.cli\n{code}", encoding="utf-8")
     assert _printed(tmp_path / "notebook.py") == "True True"
     (tmp_path / "script.py").write_text(
         "import sys\nfrom sap.cli import run\n\ndef main(args):\n    import open_clip\n"
@@ -67,7 +68,8 @@ def test_only_scripts_leave_them_out_and_only_while_open_clip_is_imported(tmp_pa
         "    print(torchvision.transforms.Resize(8).size)\n"
         "    try: open_clip.image_transform(8, False)\n"
         "    except ImportError as error: print('sap.imports' in str(error))\n"
-        "\nrun(main, lambda: None)\n"
+        "\nrun(main, lambda: None)\n",
+        encoding="utf-8",
     )
     assert _printed(tmp_path / "script.py") == "8\nTrue"
 

@@ -55,7 +55,7 @@ def measure(tiny_clip_folder, tmp_path, monkeypatch):
             "measure", monkeypatch, settings=settings, share=json.dumps(share), client=client, seed=0,
             inputs=inputs, out=out, **folders,
         )  # fmt: skip
-        return load_tensors(out / "statistics.safetensors"), json.loads((out / "meta.json").read_text())
+        return load_tensors(out / "statistics.safetensors"), json.loads((out / "meta.json").read_text(encoding="utf-8"))
 
     return run
 

@@ -20,7 +20,7 @@ POINTS = [
 @pytest.fixture
 def default() -> dict:
     """config.yaml as it is."""
-    return yaml.safe_load((ROOT / "config.yaml").read_text())
+    return yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ def toy(tmp_path, monkeypatch):
         "c.py": "X = 1\n",
     }
     for name, text in files.items():
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     monkeypatch.setattr(module, "ROOT", tmp_path)
 
     def edit(name: str, old: str, new: str) -> None:
         path = Path(tmp_path / name)
-        path.write_text(path.read_text().replace(old, new))
+        path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
         for cached in (fingerprint, module._parsed, module._tree, module._imports):
             cached.cache_clear()
 

@@ -23,7 +23,7 @@ def test_overlays_are_merged_as_by_snakemake(tmp_path, count):
     paths = []
     for number, content in enumerate([BASE, *OVERLAYS[:count]]):
         paths.append(tmp_path / f"{number}.yaml")
-        paths[-1].write_text(yaml.safe_dump(content))
+        paths[-1].write_text(yaml.safe_dump(content), encoding="utf-8")
     expected = copy.deepcopy(BASE)
     for overlay in OVERLAYS[:count]:
         update_config(expected, copy.deepcopy(overlay))
@@ -34,6 +34,6 @@ def test_overlays_are_merged_as_by_snakemake(tmp_path, count):
 def test_what_is_no_config_is_named(tmp_path, text):
     path = tmp_path / "mine.yaml"
     if text is not None:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     with pytest.raises(SapError, match=str(path)):
         read_config([], path)

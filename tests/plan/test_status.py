@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
 
 def write(path: str, text: str = "x") -> Path:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(text)
+    Path(path).write_text(text, encoding="utf-8")
     return Path(path)
 
 
@@ -83,7 +83,7 @@ def test_an_evaluation_is_done_when_every_point_has_all_its_rows():
 def test_a_damaged_row_does_not_count():
     rows(SHARD.folder, ("a", "photo"))
     path = Path(f"{SHARD.folder}/rows.jsonl")
-    path.write_text(path.read_text().replace('"a"', '"b"'))
+    path.write_text(path.read_text(encoding="utf-8").replace('"a"', '"b"'), encoding="utf-8")
     assert look([SHARD])[0].rows == 0
 
 

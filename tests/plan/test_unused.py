@@ -31,7 +31,7 @@ def make(study) -> None:
     for job in jobs_of(study, REPORTS):
         for path in [*(f"{job.folder}/{name}" for name in job.outputs), job.benchmark]:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_text("{}")
+            Path(path).write_text("{}", encoding="utf-8")
 
 
 def plans_of(study) -> list[str]:
@@ -53,7 +53,7 @@ def test_everything_that_a_recorded_experiment_uses_is_used(evidence):
     for stage in ("merge", "prune"):
         Path(f"results/{stage}/{study.cohort_id}/{study.points[0].id}/photo/seed-0").mkdir(parents=True)
     Path(f"{study.clients[0].folder(0)}.resume").mkdir()
-    Path("results/index.csv").write_text("stage,id,settings\n")
+    Path("results/index.csv").write_text("stage,id,settings\n", encoding="utf-8")
     assert find_unused(used()) == []
 
 
@@ -97,7 +97,7 @@ def test_the_stages_behind_the_claims_go_with_their_experiment(evidence):
 def test_a_link_and_what_lies_behind_it_are_left_alone(tmp_path):
     elsewhere = tmp_path / "elsewhere" / "seed-0"
     elsewhere.mkdir(parents=True)
-    (elsewhere / "meta.json").write_text("{}")
+    (elsewhere / "meta.json").write_text("{}", encoding="utf-8")
     Path("results/clients/id").mkdir(parents=True)
     Path("results/clients/id/photo").symlink_to(elsewhere.parent)
     Path("results/anchors").symlink_to(elsewhere.parent)
@@ -106,7 +106,7 @@ def test_a_link_and_what_lies_behind_it_are_left_alone(tmp_path):
 
 def test_a_link_inside_a_removed_folder_is_removed_and_not_its_target(tmp_path):
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "image.png").write_text("x")
+    (tmp_path / "data" / "image.png").write_text("x", encoding="utf-8")
     Path("results/anchors/id").mkdir(parents=True)
     Path("results/anchors/id/link").symlink_to(tmp_path / "data")
     (entry,) = find_unused(set())
@@ -120,7 +120,7 @@ def test_a_folder_in_which_a_job_is_at_work_stays():
     folder.mkdir(parents=True)
     Path(f"{folder}.resume").mkdir()
     beat = Heartbeat("train_client", socket.gethostname(), os.getpid(), born_at(os.getpid()), time.time(), time.time())
-    (folder / ".progress.json").write_text(json.dumps(vars(beat)))
+    (folder / ".progress.json").write_text(json.dumps(vars(beat)), encoding="utf-8")
     (entry,) = find_unused(set())
     assert entry.busy
     remove(entry)
@@ -131,7 +131,7 @@ def test_a_folder_in_which_a_job_is_at_work_stays():
 def test_files_that_the_workflow_does_not_make_are_left_alone():
     for name in ("results/notes.txt", "results/mine/file", "results/plans/code-0123456789.json", "results/README.md"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text("x")
+        Path(name).write_text("x", encoding="utf-8")
     assert find_unused(set()) == []
 
 
@@ -151,7 +151,7 @@ def test_an_artifact_of_another_library_version_is_named_once(config):
     for number, job in enumerate(jobs[:3]):
         Path(job.folder).mkdir(parents=True)
         made = versions() | ({"torch": "1.0"} if number else {})
-        Path(f"{job.folder}/meta.json").write_text(json.dumps({"versions": made}))
+        Path(f"{job.folder}/meta.json").write_text(json.dumps({"versions": made}), encoding="utf-8")
     (sentence,) = version_warnings(jobs)
     assert f"torch is {versions()['torch']} here" in sentence
     assert "2 of train_client were made with 1.0" in sentence

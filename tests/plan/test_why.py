@@ -102,8 +102,8 @@ def test_differences_name_dotted_paths_and_what_came_or_went():
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """A package `sap` with a -> b; returns a function that edits b."""
-    (tmp_path / "a.py").write_text("from sap import b\n")
-    (tmp_path / "b.py").write_text("X = 1\n")
+    (tmp_path / "a.py").write_text("from sap import b\n", encoding="utf-8")
+    (tmp_path / "b.py").write_text("X = 1\n", encoding="utf-8")
     monkeypatch.setattr(fingerprints, "ROOT", tmp_path)
     caches = (code_of, fingerprints.fingerprint, fingerprints._parsed, fingerprints._tree, fingerprints._imports)
 
@@ -112,7 +112,7 @@ def toy(tmp_path, monkeypatch):
             cached.cache_clear()
 
     def edit(text: str) -> None:
-        (tmp_path / "b.py").write_text(text)
+        (tmp_path / "b.py").write_text(text, encoding="utf-8")
         clear()
 
     clear()
@@ -182,7 +182,7 @@ def test_what_every_points_code_stands_for_is_kept(config):
     codes = {point["code"] for point in plan["points"]}
     assert {f"code-{code}.json" for code in codes} == {path.name for path in Path("results/plans").glob("code-*")}
     ties = next(p for p in plan["points"] if p["settings"].get("merge", {}).get("method") == "ties")
-    assert "sap.merge.ties" in json.loads(Path(f"results/plans/code-{ties['code']}.json").read_text())
+    assert "sap.merge.ties" in json.loads(Path(f"results/plans/code-{ties['code']}.json").read_text(encoding="utf-8"))
 
 
 def test_jobs_named_by_the_plan_are_the_ones_that_are_explained(config):

@@ -87,7 +87,7 @@ def memorise(images, labels, features, steps=150):
 def run_script(name, plan, out):
     """Run a stage's script in this process on a plan."""
     path = out.with_suffix(".json")
-    path.write_text(json.dumps(plan))
+    path.write_text(json.dumps(plan), encoding="utf-8")
     spec = importlib.util.spec_from_file_location(f"script_{name}", SCRIPTS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -14,7 +14,7 @@ GAPS = {"conflict": 0.06, "domain": 0.2, "jaccard": 0.3, "auc": 0.15}  # the eff
 
 def add_evidence(plan_path, layers=LAYERS, draws=3, sizes=(8, 16, 32), ratios=(0.5, 0.9), per_domain=60, gaps=GAPS):
     """Write the files and name them in the plan; the probed and attacked points are those of the view `ablation`."""
-    root, plan = plan_path.parents[2], json.loads(plan_path.read_text())
+    root, plan = plan_path.parents[2], json.loads(plan_path.read_text(encoding="utf-8"))
     rng = np.random.default_rng(11)
     clients = [entry["name"] for entry in plan["trainees"] if entry["kind"] == "client"]
     clients = list(dict.fromkeys(clients))
@@ -27,8 +27,8 @@ def add_evidence(plan_path, layers=LAYERS, draws=3, sizes=(8, 16, 32), ratios=(0
             write = {"compare_towers": _towers, "compare_masks": _masks, "probe": _probe, "privacy": _privacy}[stage]
             folder.mkdir(parents=True, exist_ok=True)
             write(folder, seed, clients, points, layers, draws, sizes, ratios, per_domain, plan, gaps, rng)
-            (folder / "meta.json").write_text("{}")
-    plan_path.write_text(json.dumps(plan))
+            (folder / "meta.json").write_text("{}", encoding="utf-8")
+    plan_path.write_text(json.dumps(plan), encoding="utf-8")
     return plan_path
 
 

@@ -262,7 +262,10 @@ def test_a_lost_row_makes_its_cells_missing(tmp_path):
     whole = load_results(plan)
     (victim,) = whole.points.index[(whole.points["label"] == "SAP") & (whole.points["attackers"] == ("photo",))]
     path = tmp_path / "results/evaluate/e/sketch/seed-1/shard-0/rows.jsonl"
-    path.write_text("".join(line for line in path.read_text().splitlines(True) if f'"{victim}"' not in line))
+    path.write_text(
+        "".join(line for line in path.read_text(encoding="utf-8").splitlines(True) if f'"{victim}"' not in line),
+        encoding="utf-8",
+    )
     damaged = attack_frame(load_results(plan))
     assert np.isnan(row_of(damaged, attack=DERANGEMENT, defence="SAP")["impact"])
     assert row_of(damaged, attack=DERANGEMENT, defence="mean")["impact"] > 0
@@ -272,7 +275,10 @@ def test_a_lost_row_makes_its_cells_missing(tmp_path):
 def test_an_explanation_without_its_predictions_is_missing_and_neither_holds_nor_fails(tmp_path):
     plan = made.write_attacked(tmp_path, harm=(DERANGEMENT,))
     for path in tmp_path.glob("results/evaluate/e/none/seed-*/shard-0/rows.jsonl"):
-        path.write_text("".join(line for line in path.read_text().splitlines(True) if '"client"' not in line))
+        path.write_text(
+            "".join(line for line in path.read_text(encoding="utf-8").splitlines(True) if '"client"' not in line),
+            encoding="utf-8",
+        )
     table = explained_table(load_results(plan))
     judged = table.frame[table.frame["explanation"].notna()]
     unknown = judged[judged["points"].isna()]

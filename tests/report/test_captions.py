@@ -14,4 +14,4 @@ def test_there_are_captions():
 
 @pytest.mark.parametrize("path", CAPTIONS, ids=lambda path: path.stem)
 def test_a_caption_says_in_two_sentences_what_is_seen_and_how_to_read_it(path):
-    assert len(re.findall(r"[.!?](?:\s|$)", path.read_text())) == 2
+    assert len(re.findall(r"[.!?](?:\s|$)", path.read_text(encoding="utf-8"))) == 2

@@ -112,11 +112,11 @@ def test_the_printed_accuracy_of_a_probe_is_that_of_its_csv(evidence):
 
 
 def test_a_seed_without_a_probe_makes_every_number_of_it_missing(path, tmp_path):
-    plan = json.loads(path.read_text())
+    plan = json.loads(path.read_text(encoding="utf-8"))
     plan["evidence"]["probe"][1]["folder"] = "results/probe/x/not-there"
     moved = tmp_path / "results/plans/other.json"
     moved.parent.mkdir(parents=True)
-    moved.write_text(json.dumps(plan))
+    moved.write_text(json.dumps(plan), encoding="utf-8")
     (tmp_path / "results/probe").symlink_to(path.parents[1] / "probe")
     results = load_results(moved)
     frame = probe_frame(results)
@@ -126,7 +126,7 @@ def test_a_seed_without_a_probe_makes_every_number_of_it_missing(path, tmp_path)
 
 
 def test_a_damaged_file_of_a_probe_is_refused(path, tmp_path):
-    plan = json.loads(path.read_text())
+    plan = json.loads(path.read_text(encoding="utf-8"))
     folder = tmp_path / "results/probe/x/seed-0"
     folder.mkdir(parents=True)
     there = path.parents[2] / plan["evidence"]["probe"][0]["folder"]

@@ -41,7 +41,7 @@ def test_damaged_and_absent_rows_leave_their_cells_missing(tmp_path):
     plan, (first, _) = experiment(tmp_path)
     zero_shot = next(row for row in read_jsonl(first) if row["kind"] == "zero_shot" and row["domain"] == row["target"])
     damaged = [row | {"accuracy": 1.0} if row == zero_shot else row for row in read_jsonl(first)]
-    first.write_text("".join(json.dumps(row) + "\n" for row in damaged))
+    first.write_text("".join(json.dumps(row) + "\n" for row in damaged), encoding="utf-8")
     table = main_table(collect(plan, tmp_path, live=True), controls=False)
     floors = dict(table.sections())["Floors"]
     (printed,) = (row for row in floors if row[0] == "zero-shot")

@@ -61,10 +61,10 @@ def test_a_point_without_anchors_has_no_draws(results):
 
 
 def test_seeds_that_one_side_lacks_are_left_out_of_both(copy):
-    plan = json.loads(copy.read_text())
+    plan = json.loads(copy.read_text(encoding="utf-8"))
     merges = [point for point in plan["points"] if point["settings"]["kind"] == "merge"]
     merges[0]["seeds"] = [1, 2]
-    copy.write_text(json.dumps(plan))
+    copy.write_text(json.dumps(plan), encoding="utf-8")
     results = load_results(copy)
     a, b = merges[0]["id"], next(p["id"] for p in merges[1:] if p["settings"].get("anchor_draw") is None)
     cell = paired(results, [a], [b], results.targets[0])
@@ -77,9 +77,9 @@ def test_seeds_that_one_side_lacks_are_left_out_of_both(copy):
 def test_a_missing_row_makes_the_effect_missing_and_never_smaller(copy):
     results = load_results(copy)
     mean, start = first(results, merge="mean"), results.of_kind("zero_shot")[0]
-    shard = copy.parents[2] / json.loads(copy.read_text())["folds"][0]["rows"]
-    lines = [line for line in shard.read_text().splitlines() if json.loads(line)["point"] != mean]
-    shard.write_text("\n".join(lines) + "\n")
+    shard = copy.parents[2] / json.loads(copy.read_text(encoding="utf-8"))["folds"][0]["rows"]
+    lines = [line for line in shard.read_text(encoding="utf-8").splitlines() if json.loads(line)["point"] != mean]
+    shard.write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert difference(results, mean, start).seeds == len(results.seeds)
     assert np.isnan(difference(load_results(copy), mean, start).estimate)
 
@@ -87,7 +87,7 @@ def test_a_missing_row_makes_the_effect_missing_and_never_smaller(copy):
 def test_predictions_of_another_writing_are_refused(copy):
     results = load_results(copy)
     row = results.rows.iloc[0]
-    path = copy.parents[2] / json.loads(copy.read_text())["folds"][0]["rows"]
+    path = copy.parents[2] / json.loads(copy.read_text(encoding="utf-8"))["folds"][0]["rows"]
     predictions = path.with_name("predictions.safetensors")
     tensors = load_tensors(predictions, "np")
     tensors[f"{row['target']}/predicted"] = (tensors[f"{row['target']}/predicted"] + 1) % 10

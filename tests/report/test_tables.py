@@ -46,7 +46,7 @@ def accuracies(plan, point, domain=None):
 
 
 def lines(path, **wanted):
-    with open(path, newline="") as handle:
+    with open(path, encoding="utf-8", newline="") as handle:
         return [row for row in csv.DictReader(handle) if all(row[key] == value for key, value in wanted.items())]
 
 
@@ -55,7 +55,7 @@ def remove_row(plan, point, target, seed):
     rows = read_jsonl(path)
     kept = [row for row in rows if (row["point"], row["domain"]) != (point, target)]
     assert len(kept) == len(rows) - 1
-    path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
 
 
 def test_the_main_table_holds_the_hand_computed_means_and_sds(plan, written):
@@ -76,8 +76,8 @@ def test_the_main_table_holds_the_hand_computed_means_and_sds(plan, written):
 def test_markdown_and_latex_carry_the_numbers_of_the_csv(written):
     (row,) = lines(written / "main.csv", point=MEAN)
     mean, sd = (100 * float(row[name]) for name in ("mean", "sd"))
-    assert f"| {mean:.1f} ± {sd:.1f} |" in (written / "main.md").read_text()
-    assert rf"& {mean:.1f} $\pm$ {sd:.1f} &" in (written / "main.tex").read_text()
+    assert f"| {mean:.1f} ± {sd:.1f} |" in (written / "main.md").read_text(encoding="utf-8")
+    assert rf"& {mean:.1f} $\pm$ {sd:.1f} &" in (written / "main.tex").read_text(encoding="utf-8")
 
 
 def test_clients_alone_and_the_best_client_come_from_the_clients_of_each_fold(plan, written):
@@ -92,7 +92,7 @@ def test_clients_alone_and_the_best_client_come_from_the_clients_of_each_fold(pl
 
 
 def test_choices_made_on_the_target_and_ceilings_are_marked_and_stand_apart(written):
-    text = (written / "main.md").read_text()
+    text = (written / "main.md").read_text(encoding="utf-8")
     after = text[text.index("**Ceilings and choices made on the target**") :]
     for name in ("best client†", "pooled-source LoRA‡", "in-domain oracle‡"):
         assert f"| {name} |" in after
@@ -105,7 +105,7 @@ def test_the_sign_of_delta_and_the_mark_below_zero_shot(results, written):
     (oracle,) = lines(written / "main.csv", method="in-domain oracle")
     assert float(alone["delta"]) < 0 < float(oracle["delta"])
     assert (alone["below_zero_shot"], oracle["below_zero_shot"]) == ("True", "False")
-    marked = [line for line in (written / "main.md").read_text().splitlines() if "↓ |" in line]
+    marked = [line for line in (written / "main.md").read_text(encoding="utf-8").splitlines() if "↓ |" in line]
     assert any("client alone (mean)" in line and "−" in line for line in marked)
     assert not any("in-domain oracle" in line for line in marked)
 
@@ -132,7 +132,9 @@ def test_a_missing_cell_prints_as_missing_and_so_does_every_average_over_it(copy
     assert row["accuracy__outlined"] != ""
     assert row["seeds"] == "2"
     (line,) = [
-        line for line in (tmp_path / "tables/main.md").read_text().splitlines() if line.startswith("| mean of updates")
+        line
+        for line in (tmp_path / "tables/main.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| mean of updates")
     ]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[4:8] == ["missing"] * 4
@@ -151,7 +153,7 @@ def test_a_missing_meta_is_a_missing_cost(copy, tmp_path):
     write_tables(load_results(copy), tmp_path / "tables")
     (row,) = lines(tmp_path / "tables/cost.csv", stage="client training")
     assert (row["seconds"], row["upload_bytes"]) == ("", "")
-    text = (tmp_path / "tables/cost.md").read_text()
+    text = (tmp_path / "tables/cost.md").read_text(encoding="utf-8")
     assert "| client training | 12 | missing | missing | missing | missing | missing |" in text
     assert "| pooled-source training | 12 | 13 ± 0.18 | 2.5 | 0.98 | – | 1,440 |" in text
 
@@ -217,16 +219,16 @@ def test_clients_stand_in_the_plans_order_not_in_that_of_its_folds(results, writ
 
 def test_a_corrupted_client_is_named(copy, tmp_path):
     for path in copy.parents[1].glob("clients/c/printed/*/meta.json"):
-        meta = json.loads(path.read_text())
+        meta = json.loads(path.read_text(encoding="utf-8"))
         meta["settings"]["corruption"] = {"kind": "derangement", "fraction": 0.5}
-        path.write_text(json.dumps(meta))
+        path.write_text(json.dumps(meta), encoding="utf-8")
     write_tables(load_results(copy), tmp_path)
-    assert "| printed | printed | derangement 50 % |" in (tmp_path / "trainings.md").read_text()
+    assert "| printed | printed | derangement 50 % |" in (tmp_path / "trainings.md").read_text(encoding="utf-8")
 
 
 def test_latex_escapes_labels_and_balances_its_columns(large, tmp_path):
     write_tables(large, tmp_path)
-    text = (tmp_path / "main.tex").read_text()
+    text = (tmp_path / "main.tex").read_text(encoding="utf-8")
     assert r"another\_method 0 \& 50\% more" in text
     assert r"sketch\_with\_a\_long\_name" in text
     assert all(ord(character) < 128 for character in text)
@@ -240,8 +242,8 @@ def test_latex_escapes_labels_and_balances_its_columns(large, tmp_path):
 def test_an_experiment_without_such_points_says_so_in_one_sentence(bare, tmp_path):
     write_tables(bare, tmp_path)
     for name in ("sweep", "ablation", "shrinkage"):
-        assert "This experiment holds no" in (tmp_path / f"{name}.md").read_text()
-        assert "This experiment holds no" in (tmp_path / f"{name}.tex").read_text()
+        assert "This experiment holds no" in (tmp_path / f"{name}.md").read_text(encoding="utf-8")
+        assert "This experiment holds no" in (tmp_path / f"{name}.tex").read_text(encoding="utf-8")
         assert lines(tmp_path / f"{name}.csv") == []
 
 
@@ -268,23 +270,25 @@ def test_a_downloaded_results_folder_works_from_anywhere(copy, tmp_path, monkeyp
 def test_rows_of_other_experiments_in_the_same_file_are_left_alone(copy, results):
     path = copy.parents[1] / "evaluate/e/printed/seed-0/shard-0/rows.jsonl"
     row = sealed(read_jsonl(path)[0] | {"point": "of-another-experiment"})
-    with open(path, "a") as handle:
+    with open(path, "a", encoding="utf-8") as handle:
         handle.write(json.dumps(row) + "\n")
     assert len(load_results(copy).rows) == len(results.rows)
 
 
 def test_two_rows_for_one_cell_are_an_error(copy):
     path = copy.parents[1] / "evaluate/e/printed/seed-0/shard-0/rows.jsonl"
-    path.write_text(path.read_text() + path.read_text().splitlines()[0] + "\n")
+    path.write_text(
+        path.read_text(encoding="utf-8") + path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8"
+    )
     with pytest.raises(SapError, match="two rows for target printed, seed 0"):
         load_results(copy)
 
 
 def test_broken_files_are_named(copy, tmp_path):
-    (copy.parents[1] / "evaluate/e/printed/seed-0/shard-0/rows.jsonl").write_text('{"point": ')
+    (copy.parents[1] / "evaluate/e/printed/seed-0/shard-0/rows.jsonl").write_text('{"point": ', encoding="utf-8")
     with pytest.raises(SapError, match=r"rows\.jsonl is damaged \(1 of its rows .*snakemake --forcerun evaluate"):
         load_results(copy)
-    (tmp_path / "no_plan.json").write_text("{}")
+    (tmp_path / "no_plan.json").write_text("{}", encoding="utf-8")
     with pytest.raises(SapError, match="is no plan"):
         load_results(tmp_path / "no_plan.json")
 
@@ -298,14 +302,14 @@ def test_broken_files_are_named(copy, tmp_path):
 )
 def test_a_changed_number_in_a_row_is_not_reported(file, old, new, sentence, copy):
     path = copy.parents[1] / file
-    path.write_text(path.read_text().replace(old, new, 1))
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
     with pytest.raises(SapError, match=rf"{path.name} is damaged .*{sentence}"):
         load_results(copy)
 
 
 def test_a_merge_that_lost_layers_in_the_audit_is_not_averaged(copy):
     path = copy.parents[1] / "audit/e/printed/seed-0/audit.jsonl"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
     with pytest.raises(SapError, match=r"audit\.jsonl lacks layers of a merge.*--forcerun audit"):
         load_results(copy)
 
@@ -329,10 +333,9 @@ def test_the_audit_says_in_words_what_its_numbers_say(written):
     layers = lines(written / "audit_layers.csv", method="mean of updates")
     assert len(layers) == 2
     assert all(float(row["weight"]) == pytest.approx(1 / 3) for row in layers)
-    assert (
-        "| ties of updates | 0.333 | 3 | 0.00 | 0.00 | 0.600 | 3.00 of 3 | 0 | 2.5e-01 |"
-        in (written / "audit.md").read_text()
-    )
+    assert "| ties of updates | 0.333 | 3 | 0.00 | 0.00 | 0.600 | 3.00 of 3 | 0 | 2.5e-01 |" in (
+        written / "audit.md"
+    ).read_text(encoding="utf-8")
 
 
 def test_the_ledger_counts_what_a_client_sends_besides_its_adapter(written):

@@ -40,7 +40,7 @@ def train(tiny_clip_folder, tmp_path, monkeypatch):
         settings = {"train": options, "parts": parts, "partition": None, "corruption": None}
         folders = {"backbone": tiny_clip_folder, "classes": tmp_path / "classes", "domains": tmp_path / "sketch"}
         script("train_client", monkeypatch, settings, trainee="sketch", seed=0, **folders, out=tmp_path / "out")
-        return json.loads((tmp_path / "out" / "meta.json").read_text())
+        return json.loads((tmp_path / "out" / "meta.json").read_text(encoding="utf-8"))
 
     return run
 
@@ -77,5 +77,5 @@ def test_the_upload_holds_the_adapter_and_nothing_private(train, tmp_path):
     assert files == {"adapter_config.json", "adapter_model.safetensors", "meta.json", "train.jsonl"}
     upload = [tmp_path / "out" / name for name in ("adapter_config.json", "adapter_model.safetensors")]
     assert meta["upload_bytes"] == sum(path.stat().st_size for path in upload)
-    assert str(tmp_path) not in upload[0].read_text()
+    assert str(tmp_path) not in upload[0].read_text(encoding="utf-8")
     assert meta["sample_count"] == sum(meta["private"]["class_counts"])

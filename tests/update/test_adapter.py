@@ -25,7 +25,7 @@ def tensors(rank=2):
 
 def write(folder, weights, **config):
     save_file(weights, str(folder / "adapter_model.safetensors"))
-    (folder / "adapter_config.json").write_text(json.dumps(PLAIN | config))
+    (folder / "adapter_config.json").write_text(json.dumps(PLAIN | config), encoding="utf-8")
     return folder
 
 
@@ -172,7 +172,7 @@ def test_broken_files_are_one_sentence(tmp_path):
             load_adapter(tmp_path)
     path.write_bytes(whole)
     for broken in ("{", "[" * 100_000, "[]", '{"a": ' + "1" * 2**20 + "}"):
-        (tmp_path / "adapter_config.json").write_text(broken)
+        (tmp_path / "adapter_config.json").write_text(broken, encoding="utf-8")
         with pytest.raises(SapError, match=r"adapter_config\.json"):
             load_adapter(tmp_path)
     write(tmp_path, tensors())

@@ -109,7 +109,7 @@ def test_stock_peft_computes_w0_plus_the_update_of_a_vit(tmp_path, tiny_clip_fol
 
 def test_ranks_are_patterns_only_where_they_differ_and_the_scaling_is_one(tmp_path):
     write_adapter(tmp_path, language_update(), base_model="org/model", task_type="CAUSAL_LM")
-    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    config = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
     assert (config["r"], config["lora_alpha"], config["use_rslora"]) == (2, 2, False)
     assert config["rank_pattern"] == config["alpha_pattern"] == {r"^layers\.0\.attn\.q_proj": 4}
     assert config["target_modules"] == [layer.removesuffix(".weight") for layer in language_update()]
@@ -175,7 +175,7 @@ def write_by_hand(folder, modules, **config):
         tensors[f"base_model.model.{module}.lora_B.weight"] = torch.randn(m, 2)
     save_file(tensors, str(folder / "adapter_model.safetensors"))
     plain = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "peft_version": "0.21.2"}
-    (folder / "adapter_config.json").write_text(json.dumps(plain | config))
+    (folder / "adapter_config.json").write_text(json.dumps(plain | config), encoding="utf-8")
     return load_adapter(folder)
 
 

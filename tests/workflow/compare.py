@@ -31,11 +31,11 @@ def _counts(path: Path) -> Any:
         if path.name.endswith(BYTES):
             return path.read_bytes()
         if path.suffix == ".csv":
-            return [_without_times(row) for row in csv.DictReader(path.read_text().splitlines())]
+            return [_without_times(row) for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())]
         if path.suffix == ".jsonl":
-            return [_without_times(json.loads(line)) for line in path.read_text().splitlines()]
+            return [_without_times(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
         if path.name == "meta.json":
-            meta = _without_times(json.loads(path.read_text()))
+            meta = _without_times(json.loads(path.read_text(encoding="utf-8")))
             return meta | {"files": {name: value for name, value in meta["files"].items() if name != "train.jsonl"}}
     except (ValueError, KeyError, TypeError, AttributeError):
         pass  # damaged: as it is

@@ -22,12 +22,12 @@ def snakemake(folder: Path, overlay: dict, *arguments: str, library: Path | None
     """
     with tempfile.TemporaryDirectory() as scratch:
         config, printed = Path(scratch, "config.yaml"), Path(scratch, "printed")
-        config.write_text(yaml.safe_dump(overlay))
+        config.write_text(yaml.safe_dump(overlay), encoding="utf-8")
         command = ["--cores", "1", "--configfile", str(config), *arguments]
         process = _FORKS.Process(target=_call, args=(folder, command, printed, library))
         process.start()
         process.join()
-        text = printed.read_text()
+        text = printed.read_text(encoding="utf-8")
     assert process.exitcode == 0, text
     return text
 
@@ -47,7 +47,7 @@ def pretend_finished(folder: Path, overlay: dict, *targets: str, library: Path |
     for name in re.findall(r"^(results/[^\t]+)\t", summary, re.M):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("{}")
+        path.write_text("{}", encoding="utf-8")
     snakemake(folder, overlay, "--touch", "--forceall", *targets, library=library)
 
 

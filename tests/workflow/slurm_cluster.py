@@ -70,11 +70,15 @@ def one_node() -> Iterator[dict[str, str]]:
         folder.chmod(0o755)  # munge refuses a folder that others could write to
         for name in ("munge", "state", "spool"):
             (folder / name).mkdir(mode=0o755)
-        (folder / "slurm.conf").write_text(configuration(folder))
-        (folder / "gres.conf").write_text("".join(f"Name=gpu File={device}\n" for device in PRETENDED_GPUS))
+        (folder / "slurm.conf").write_text(configuration(folder), encoding="utf-8")
+        (folder / "gres.conf").write_text(
+            "".join(f"Name=gpu File={device}\n" for device in PRETENDED_GPUS), encoding="utf-8"
+        )
         srun = folder / "bin" / "srun"
         srun.parent.mkdir()
-        srun.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n')
+        srun.write_text(
+            f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n', encoding="utf-8"
+        )
         srun.chmod(0o755)
         environment = {"SLURM_CONF": f"{folder}/slurm.conf", "PATH": f"{srun.parent}:{os.environ['PATH']}"}
         stack.callback(end_strays, environment["SLURM_CONF"])
@@ -132,7 +136,9 @@ def wait_until(ready: Callable[[], bool], what: str, folder: Path, seconds: floa
     end = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > end:
-            logs = "\n".join(f"--- {path}\n{path.read_text()[-3000:]}" for path in sorted(folder.rglob("*.log")))
+            logs = "\n".join(
+                f"--- {path}\n{path.read_text(encoding='utf-8')[-3000:]}" for path in sorted(folder.rglob("*.log"))
+            )
             raise TimeoutError(f"no {what} after {seconds:.0f} s\n{logs}")
         time.sleep(0.1)
 

@@ -81,7 +81,7 @@ class Workflow:
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
         """Call snakemake as a user would; both streams come back as one text in .stdout."""
-        with tempfile.TemporaryFile("w+") as output:
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
             with self.started(output, *arguments) as run:
                 status = run.wait()
             output.seek(0)
@@ -92,7 +92,7 @@ class Workflow:
     @contextmanager
     def started(self, output: IO[str], *arguments: str) -> Iterator[subprocess.Popen]:
         """The same in the background, as a process of a session of its own; both streams go to `output`."""
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as overlay:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".yaml") as overlay:
             yaml.safe_dump(self.overlay, overlay)
             overlay.flush()
             yield subprocess.Popen(

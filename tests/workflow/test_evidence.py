@@ -27,7 +27,7 @@ EVIDENCE = {"headroom", "compare_towers", "compare_masks", "probe", "privacy"}
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Study:
     overlay = tmp_path_factory.mktemp("config") / "everything.yaml"
-    overlay.write_text(yaml.safe_dump(EVERYTHING))
+    overlay.write_text(yaml.safe_dump(EVERYTHING), encoding="utf-8")
     return build_study(read_config([overlay], ROOT / "config.yaml"))
 
 

@@ -113,14 +113,17 @@ def test_rows_of_a_killed_evaluation_are_not_computed_again(finished, copied, st
     copied.run("--", f"{fold}/rows.jsonl")
     (log,) = copied.glob("logs/evaluate/*/sketch/seed-0/shard-0.log")
     rows = len(read_jsonl(copied.folder / fold / "rows.jsonl"))
-    assert f"/{rows - 5} [" in log.read_text()
+    assert f"/{rows - 5} [" in log.read_text(encoding="utf-8")
     assert not side.parent.exists()
     assert differences(finished, copied) == []
 
 
 def test_a_second_run_in_the_folder_waits_for_nobody_and_says_so(copied):
     fold = reset_fold(copied, "sketch")
-    with tempfile.TemporaryFile("w") as output, copied.started(output, "--", f"{fold}/rows.jsonl") as first:
+    with (
+        tempfile.TemporaryFile("w", encoding="utf-8") as output,
+        copied.started(output, "--", f"{fold}/rows.jsonl") as first,
+    ):
         while not list(copied.folder.glob(".snakemake/locks/*")) and first.poll() is None:
             time.sleep(0.05)
         second = copied.run("--", f"{fold}/predictions.safetensors", check=False)
@@ -132,7 +135,7 @@ def test_a_second_run_in_the_folder_waits_for_nobody_and_says_so(copied):
 def test_two_runs_without_the_lock_end_with_equal_results(finished, copied):
     for stage in ("evaluate", "audit", "saliency", "diagnose", "tables", "figures"):
         shutil.rmtree(copied.folder / "results" / stage)
-    with tempfile.TemporaryFile("w") as output, copied.started(output, "--nolock") as first:
+    with tempfile.TemporaryFile("w", encoding="utf-8") as output, copied.started(output, "--nolock") as first:
         copied.run("--nolock", check=False)
         first.wait()
     copied.run()

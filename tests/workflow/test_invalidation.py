@@ -22,7 +22,7 @@ from tests.workflow.small_study import EVERYTHING, MINI, ROOT, Workflow, edited,
 
 pytestmark = pytest.mark.slow
 
-EDITS = yaml.safe_load((ROOT / "docs/edits.yaml").read_text())
+EDITS = yaml.safe_load((ROOT / "docs/edits.yaml").read_text(encoding="utf-8"))
 CASES = [
     (edit.get("study", "digits"), key, value, edit["runs"])
     for edit in EDITS["edits"]
@@ -45,11 +45,11 @@ def write_inputs(folder: Path) -> None:
             (folder / root / image).touch()
     for name in ("photos", "photos_2"):
         (folder / name).mkdir()
-        (folder / name / "captions.csv").write_text("file,caption\n")
+        (folder / name / "captions.csv").write_text("file,caption\n", encoding="utf-8")
     for name in ("weights.pt", "weights_2.pt", "captions.json", "captions_2.json"):
-        (folder / name).write_text("{}")
+        (folder / name).write_text("{}", encoding="utf-8")
     for name in ("model.json", "model_2.json"):
-        (folder / name).write_text(json.dumps({"vision_cfg": {"image_size": 16}}))
+        (folder / name).write_text(json.dumps({"vision_cfg": {"image_size": 16}}), encoding="utf-8")
 
 
 def assert_runs(found: dict[str, int], expected: list[str] | dict[str, int]) -> None:
@@ -122,13 +122,17 @@ def test_swapping_two_values_trains_again(study):
 def test_the_params_of_a_job_cannot_be_mistaken_for_one_another(study):
     """Snakemake compares the set of a job's params without their names: two of one form could swap unnoticed."""
     folder = study("digits")
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     update_config(config, EVERYTHING)
     made = build_study(config)
     point = next(point.id for point in made.points if point.gradient)
     for on_demand in (made.prune_folder(point, "printed", 0), made.merge_folder(point, "sketch", 0)):
         pretend_finished(folder, EVERYTHING, f"{on_demand}/meta.json")
-    records = [json.loads(path.read_text()) for path in (folder / ".snakemake/metadata").rglob("*") if path.is_file()]
+    records = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in (folder / ".snakemake/metadata").rglob("*")
+        if path.is_file()
+    ]
     assert {record["rule"] for record in records} == {*EDITS["stages"], "prune", "merge"}
     for record in records:
         forms = [_form(ast.literal_eval(param)) for param in record["params"]]
@@ -160,7 +164,7 @@ def copy_library(folder: Path) -> Path:
 
 def edit_code(path: Path) -> None:
     """A statement more: harmless, but another syntax tree."""
-    path.write_text(path.read_text() + "\nEDITED = True\n")
+    path.write_text(path.read_text(encoding="utf-8") + "\nEDITED = True\n", encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -182,9 +186,9 @@ def library(unedited, tmp_path):
 def test_comments_docstrings_and_blank_lines_run_nothing(library):
     root, runs = library
     for path in [*root.glob("src/**/*.py"), *root.glob("workflow/scripts/*.py")]:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         assert text.startswith('"""'), path
-        path.write_text('"""In other words: ' + text[3:] + "\n\n# a comment\n")
+        path.write_text('"""In other words: ' + text[3:] + "\n\n# a comment\n", encoding="utf-8")
     assert runs() == {}
 
 
@@ -206,7 +210,7 @@ def own_files(study, tmp_path) -> Path:
 
 @pytest.mark.parametrize("name", EDITS["files"])
 def test_a_changed_file_runs_the_stages_that_read_it_and_later_ones_only(own_files, name):
-    (own_files / name).write_text(json.dumps({"vision_cfg": {"image_size": 16}, "changed": True}))
+    (own_files / name).write_text(json.dumps({"vision_cfg": {"image_size": 16}, "changed": True}), encoding="utf-8")
     assert_runs(planned(own_files, overlay_of("checkpoint")), EDITS["files"][name])
 
 

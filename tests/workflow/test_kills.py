@@ -26,7 +26,7 @@ def typical_seconds(finished: Workflow) -> dict[str, float]:
     found: dict[str, float] = {}
     for path in finished.glob("results/benchmarks/**/*.tsv"):
         stage = path.relative_to(finished.folder).parts[2]
-        (row,) = csv.DictReader(path.read_text().splitlines(), delimiter="\t")
+        (row,) = csv.DictReader(path.read_text(encoding="utf-8").splitlines(), delimiter="\t")
         found[stage] = max(found.get(stage, 0.0), float(row["s"]))
     return found
 
@@ -107,7 +107,7 @@ def test_random_kills_change_no_row_no_prediction_and_no_adapter(finished, tmp_p
     log, options = tmp_path / "log", []
     for _ in range(MOST_RUNS):
         killed_before = killer.runs_killed
-        with open(log, "a") as output, workflow.started(output, *options) as run:
+        with open(log, "a", encoding="utf-8") as output, workflow.started(output, *options) as run:
             killer.watch(run)
             status = run.wait()
         if killer.runs_killed > killed_before:
@@ -118,7 +118,7 @@ def test_random_kills_change_no_row_no_prediction_and_no_adapter(finished, tmp_p
         # Where too many jobs got away, the clients train again, and all that follows runs with them.
         options = ["--forcerun", "train_client"] if status == 0 else []
         killer.rounds += status == 0
-    assert status == 0, log.read_text()[-5000:]
+    assert status == 0, log.read_text(encoding="utf-8")[-5000:]
     print(f"{killer.kills.total()} kills, {killer.runs_killed} of them of whole runs: {dict(killer.kills)}")
     assert killer.kills.total() >= LEAST
     assert killer.runs_killed == len(RUNS_KILLED)

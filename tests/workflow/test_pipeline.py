@@ -67,7 +67,7 @@ def test_every_table_and_figure_is_there_in_every_format(finished):
 
 def test_the_main_table_says_what_the_rows_say(finished):
     rows, _, _ = rows_of(finished, "sketch")
-    table = (finished.folder / "results/tables/mini/main.csv").read_text()
+    table = (finished.folder / "results/tables/mini/main.csv").read_text(encoding="utf-8")
     accuracy = find(rows, "sketch", kind="zero_shot")["accuracy"]
     assert "zero-shot" in table
     assert any(f"{value:.4g}"[:5] in table for value in (accuracy, 100 * accuracy))
@@ -199,7 +199,7 @@ def _main(workflow: Workflow) -> list[dict]:
     """Settings of the points of the main table."""
     from sap.plan.study import build_study
 
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     for key, value in workflow.overlay.items():
         config[key] = config[key] | value if isinstance(value, dict) else value
     return [dict(point.settings) for point in build_study(config).points if "main" in point.views]

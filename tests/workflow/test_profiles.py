@@ -10,7 +10,7 @@ from tests.workflow.small_study import ROOT
 RULES = dict(
     re.findall(
         r"^rule (\w+):\n(.*?)(?=^rule |\Z)",
-        "\n".join(path.read_text() for path in sorted((ROOT / "workflow" / "rules").glob("*.smk"))),
+        "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow" / "rules").glob("*.smk"))),
         flags=re.MULTILINE | re.DOTALL,
     )
 )
@@ -19,7 +19,7 @@ ONE_MACHINE = {"cores", "resources"}  # SLURM counts these by itself
 
 
 def profile(name: str) -> dict:
-    return yaml.safe_load((ROOT / "profiles" / name / "profile.yaml").read_text())
+    return yaml.safe_load((ROOT / "profiles" / name / "profile.yaml").read_text(encoding="utf-8"))
 
 
 def test_the_rules_are_found():

@@ -49,7 +49,7 @@ def test_chapters_hold_every_table_and_figure_of_the_catalogue(reading):
 def test_a_table_shows_every_row_or_says_why_it_has_none(name, reading, everything):
     shown = reading.results[f"{name}.html"]
     file = everything.folder / f"results/tables/{everything.overlay['experiment']}/{name}.csv"
-    rows = list(csv.DictReader(file.read_text().splitlines()))
+    rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
     assert shown.rows == len(rows)
     assert TABLES[name] in shown.words
     assert f"{name}.csv" in shown.words if rows else len(shown.words) > len(TABLES[name]) + 20
@@ -80,13 +80,15 @@ def test_a_figure_is_an_image_with_a_size(name, reading):
 def test_a_caption_is_read_whole_and_rendered(file, source, reading):
     shown = reading.results[file].caption
     assert not RAW.search(shown), shown
-    assert _words(shown) == _words((ROOT / f"workflow/report/{source}.rst").read_text())
+    assert _words(shown) == _words((ROOT / f"workflow/report/{source}.rst").read_text(encoding="utf-8"))
 
 
 def test_workflow_statistics_packages_and_rules_show(reading):
     assert {name for name, colours in reading.charts.items() if colours > 10} == {"workflow", "runtimes", "timeline"}
     assert not RAW.search(reading.texts["workflow"])
-    assert _words((ROOT / "workflow/report/workflow.rst").read_text()) == _words(reading.texts["workflow"])
+    assert _words((ROOT / "workflow/report/workflow.rst").read_text(encoding="utf-8")) == _words(
+        reading.texts["workflow"]
+    )
     packages = {name: text for name, text in reading.texts.items() if name.startswith("about ")}
     assert len(packages) > 10
     assert all(len(text) > 100 for text in packages.values())

@@ -69,7 +69,7 @@ def test_a_study_on_slurm_with_a_killed_and_a_requeued_job_equals_the_local_run(
             status = run.wait(PATIENCE)
         finally:
             stop(run, signal.SIGINT, seconds=60)  # an interrupted snakemake cancels its jobs
-    said = log.read_text()
+    said = log.read_text(encoding="utf-8")
     assert status == 0, said[-5000:]
     assert f"SLURM-job '{killed}' failed" in said
     assert "Trying to restart job" in said

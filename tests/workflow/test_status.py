@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 def call(workflow: Workflow, script: str, *arguments: str, **environment: str) -> str:
     """What a script prints, called as `make` does in the working folder."""
     overlay = workflow.folder.parent / f"{workflow.folder.name}.yaml"
-    overlay.write_text(yaml.safe_dump(workflow.overlay))
+    overlay.write_text(yaml.safe_dump(workflow.overlay), encoding="utf-8")
     options = [] if script == "unused" else ["--configfile", str(overlay)]
     found = subprocess.run(
         [sys.executable, ROOT / f"workflow/scripts/{script}.py", *arguments, *options],
@@ -65,7 +65,7 @@ def test_the_jobs_of_the_plan_are_the_jobs_that_snakemake_ran(finished):
 
 def _overlay(workflow: Workflow) -> Path:
     path = workflow.folder.parent / f"{workflow.folder.name}-plan.yaml"
-    path.write_text(yaml.safe_dump(workflow.overlay))
+    path.write_text(yaml.safe_dump(workflow.overlay), encoding="utf-8")
     return path
 
 
@@ -98,7 +98,9 @@ def test_watching_ends_when_everything_is_done(finished):
 def test_none_of_the_scripts_imports_torch(finished):
     blocked = finished.folder.parent / "blocked"
     (blocked / "torch").mkdir(parents=True, exist_ok=True)
-    (blocked / "torch" / "__init__.py").write_text("raise ImportError('torch is not for this script')")
+    (blocked / "torch" / "__init__.py").write_text(
+        "raise ImportError('torch is not for this script')", encoding="utf-8"
+    )
     for script in ("status", "why", "unused"):
         call(finished, script, PYTHONPATH=f"{blocked}:{os.environ.get('PYTHONPATH', '')}")
 
@@ -133,8 +135,8 @@ def test_a_training_is_seen_running_and_after_a_kill_incomplete(copied):
 
 def test_lost_rows_and_tables_are_seen_and_the_table_says_what_is_missing(copied):
     (rows,) = copied.glob("results/evaluate/*/sketch/seed-0/shard-0/rows.jsonl")
-    lines = rows.read_text().splitlines(keepends=True)
-    rows.write_text("".join(lines[: len(lines) // 2]))
+    lines = rows.read_text(encoding="utf-8").splitlines(keepends=True)
+    rows.write_text("".join(lines[: len(lines) // 2]), encoding="utf-8")
     status = call(copied, "status")
     assert counts(status)["incomplete"] >= 1
     assert "missing" in status.split("Main table so far")[1]
@@ -166,7 +168,7 @@ def test_why_names_the_module_that_was_edited(copied, tmp_path):
     shutil.copytree(ROOT / "src/sap", library / "src/sap")
     shutil.copytree(ROOT / "workflow", library / "workflow")
     ties = library / "src/sap/merge/ties.py"
-    ties.write_text(ties.read_text() + "\nANOTHER_FORMULA = 1\n")
+    ties.write_text(ties.read_text(encoding="utf-8") + "\nANOTHER_FORMULA = 1\n", encoding="utf-8")
     why = call(copied, "why", PYTHONPATH=str(library / "src"))
     assert "code of its points was edited: sap.merge.ties\n" in why
     assert "rows of 1 point to judge" in why
@@ -200,7 +202,7 @@ def test_without_any_recorded_experiment_nothing_is_deleted(copied):
 
 
 def test_a_run_records_what_its_experiment_uses(finished):
-    recorded = json.loads((finished.folder / "results/experiments/mini.json").read_text())
+    recorded = json.loads((finished.folder / "results/experiments/mini.json").read_text(encoding="utf-8"))
     assert recorded["settings"]["experiment"] == "mini"
     assert all(
         (finished.folder / path).exists()

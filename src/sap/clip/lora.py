@@ -164,7 +164,7 @@ def save_adapter(adapted: PeftModel, folder: str | Path) -> int:
     # Everything happens inside `atomic`, so that a full disk at any moment is the same one sentence.
     with atomic(weights) as temporary, tempfile.TemporaryDirectory(dir=folder, prefix=f"{temporary.name}.") as scratch:
         adapted.save_pretrained(scratch)
-        settings = json.loads((Path(scratch) / config.name).read_text())
+        settings = json.loads((Path(scratch) / config.name).read_text(encoding="utf-8"))
         os.replace(Path(scratch) / weights.name, temporary)
     write_json(config, settings | {"base_model_name_or_path": None})
     return weights.stat().st_size + config.stat().st_size

@@ -68,7 +68,7 @@ def _configs(backbone: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[st
 
 def _user_json(path: str | Path, key: str) -> Mapping[str, Any]:
     try:
-        config = json.loads(Path(path).read_text())
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SapError(f"{key}: {path} is no readable JSON file ({error}). Name one in open_clip's format.") from error
     if not isinstance(config, dict):

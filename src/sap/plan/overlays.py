@@ -17,7 +17,7 @@ def read_config(overlays: Sequence[str | Path], base: str | Path = "config.yaml"
     config: dict[str, Any] = {}
     for path in (base, *overlays):
         try:
-            read = yaml.safe_load(Path(path).read_text())
+            read = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as error:
             raise SapError(f"{path} cannot be read as a config ({error}). Name a YAML file.") from error
         if not isinstance(read, Mapping):

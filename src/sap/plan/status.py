@@ -164,7 +164,7 @@ def _seconds(paths: Iterable[Path]) -> list[float]:
     found = []
     for path in paths:
         try:
-            header, *lines = path.read_text().splitlines()
+            header, *lines = path.read_text(encoding="utf-8").splitlines()
             found += [float(line.split("\t")[header.split("\t").index("s")]) for line in lines]
         except (OSError, ValueError, IndexError):
             continue

@@ -149,7 +149,7 @@ def _fingerprints(text: str) -> list[str]:
 def _plans(old: str, new: str, upstream: bool) -> list[str]:
     """What differs between two plan files: points that came, went, were renamed, or whose code was edited."""
     try:
-        before, after = (json.loads(Path(path).read_text()) for path in (old, new))
+        before, after = (json.loads(Path(path).read_text(encoding="utf-8")) for path in (old, new))
     except (OSError, ValueError):
         return ["its plan has changed"]
     was, now = ({point["id"]: point for point in plan.get("points", ())} for plan in (before, after))

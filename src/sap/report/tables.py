@@ -78,4 +78,4 @@ def write_tables(results: Results, folder: str | Path) -> None:
 def write_headroom(results: Results, folder: str | Path) -> None:
     """Write the table of the headroom, and print it: it is the first thing to look at."""
     write_table(MAKERS[HEADROOM](results), TABLES[HEADROOM], HEADROOM, folder)
-    print((Path(folder) / f"{HEADROOM}.md").read_text())
+    print((Path(folder) / f"{HEADROOM}.md").read_text(encoding="utf-8"))
