@@ -1,6 +1,10 @@
-"""Reference values from public packages and author repositories (../shared/golden), and how to compare with them."""
+"""Reference values from public packages and author repositories, and how to compare with them.
+
+They lie in ../shared/golden, or where SAP_GOLDEN names another set of the same format.
+"""
 
 import json
+import os
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +16,7 @@ from sap.config import parse
 from sap.merge._api import METHODS
 from sap.update import Factors, Update, stacks
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+GOLDEN = Path(os.environ.get("SAP_GOLDEN") or Path(__file__).parents[3] / "shared" / "golden")
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason=f"{GOLDEN} is absent")
 
 

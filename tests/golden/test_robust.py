@@ -1,5 +1,7 @@
 """Reference values of the robust rules (../shared/golden): ByzFL, Flower, SciPy, torch, numpy transcriptions."""
 
+from itertools import combinations
+
 import pytest
 import torch
 
@@ -15,6 +17,7 @@ from tests.golden import golden
 
 pytestmark = golden.needs_golden
 
+LIMIT = object()  # the clip norm of the set
 # case -> (method, options); clients are those of the record
 CASES = {
     "median_n7": ("median", {}),
@@ -51,9 +54,9 @@ CASES = {
     "geometric_median_nu0.1_T3": ("geometric_median", {"nu": 0.1, "steps": 3}),
     "geometric_median_converged": ("geometric_median", {}),
     "geometric_median_weighted": ("geometric_median", {"weights": "samples"}),
-    "clip_mean_n7": ("norm_clipping", {"clip": 2.71}),
-    "centered_clipping_L1": ("centred_clipping", {"tau": 2.71, "steps": 1}),
-    "centered_clipping_L3": ("centred_clipping", {"tau": 2.71, "steps": 3}),
+    "clip_mean_n7": ("norm_clipping", {"clip": LIMIT}),
+    "centered_clipping_L1": ("centred_clipping", {"tau": LIMIT, "steps": 1}),
+    "centered_clipping_L3": ("centred_clipping", {"tau": LIMIT, "steps": 3}),
     "monna_pivot0_n7_f2": ("monna", {"f": 2, "pivot": "client0"}),
     "fltrust_model": ("fltrust", {"norm": "root"}),
     "fltrust_layer": ("fltrust", {"norm": "root", "unit": "layer"}),
@@ -75,6 +78,7 @@ def distances(case_id) -> torch.Tensor:
 def test_the_reference_value_is_reproduced(case_id, kind):
     name, options = CASES[case_id]
     updates = cohort(case_id, kind)
+    options = {key: golden.document()["clip_norm"] if value is LIMIT else value for key, value in options.items()}
     method, counts = METHODS[name], dict(zip(updates, golden.document()["sample_counts"], strict=False))
     found = method.merge(stacks(updates, counts, golden.extras()), parse(method.options, options, name))
     tied = golden.cases()[case_id].get("tied_selections")
@@ -117,8 +121,13 @@ def test_subset_rules_choose_the_clients_of_the_reference(case_id):
 
 
 def test_monna_averages_the_clients_around_the_pivot():
-    names = list(cohort("monna_pivot0_n7_f2"))
-    assert sorted(neighbours(distances("monna_pivot0_n7_f2"), 0, 5, names)) == [0, 1, 2, 4, 5]
+    """The golden tensor is the mean of five clients, and of no other five."""
+    case_id = "monna_pivot0_n7_f2"
+    updates, layer = cohort(case_id, "dense"), golden.layers()[0]
+    want = golden.expected()[f"{golden.cases()[case_id]['tensors']}.{layer}"]
+    deltas = torch.stack([update.dense(layer) for update in updates.values()])
+    averaged = [five for five in combinations(range(7), 5) if torch.allclose(deltas[list(five)].mean(0), want)]
+    assert [tuple(sorted(neighbours(distances(case_id), 0, 5, list(updates))))] == averaged
 
 
 @pytest.mark.parametrize(("case_id", "f"), [("arc_mean_n7_f1", 1), ("arc_mean_n7_f2", 2)])

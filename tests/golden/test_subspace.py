@@ -30,8 +30,14 @@ def dense(name, **options):
     return run
 
 
-def truncated(rank, make):
-    return lambda: Update({layer: truncate(entry, rank)[0] for layer, entry in make().items()})
+def truncated(multiple, make):
+    """Cut to this multiple of the adapters' rank."""
+
+    def run():
+        rank = multiple * golden.document()["rank"]
+        return Update({layer: truncate(entry, rank)[0] for layer, entry in make().items()})
+
+    return run
 
 
 def pruned():
@@ -44,11 +50,11 @@ def released(**options):
 
 
 CASES = {
-    "mean_svd_rank_r": truncated(4, method("mean")),
-    "mean_svd_rank_2r": truncated(8, method("mean")),
-    "mean_svd_rank_Kr": truncated(16, method("mean")),
-    "ties_svd_d0.5_rank_r": truncated(4, method("ties", density=0.5)),
-    "magnitude_svd_d0.5_rank_2r": truncated(8, pruned),
+    "mean_svd_rank_r": truncated(1, method("mean")),
+    "mean_svd_rank_2r": truncated(2, method("mean")),
+    "mean_svd_rank_Kr": truncated(4, method("mean")),
+    "ties_svd_d0.5_rank_r": truncated(1, method("ties", density=0.5)),
+    "magnitude_svd_d0.5_rank_2r": truncated(2, pruned),
     "knots_mean": method("knots", inner="mean"),
     "knots_ties_global_k20": method("knots", **INCLUSIVE),
     "knots_ties_global_k50": method("knots", density=0.5, **INCLUSIVE),
@@ -74,8 +80,8 @@ CASES = {
 }
 # the same results from updates that arrive dense, without factors
 DENSE = {
-    "mean_svd_rank_r": truncated(4, dense("mean")),
-    "mean_svd_rank_2r": truncated(8, dense("mean")),
+    "mean_svd_rank_r": truncated(1, dense("mean")),
+    "mean_svd_rank_2r": truncated(2, dense("mean")),
     "knots_ties_global_k20": dense("knots", **INCLUSIVE),
     "tsvm_rank_r": dense("tsv_m", **SUM),
     "core_tsvm_iso": dense("tsv_m", isotropic=True, **SUM),

@@ -10,7 +10,7 @@ import torch
 from sap.compose import Composer
 from sap.update import Factors, Update
 from tests.golden import golden
-from tests.golden.golden import clients, needs_golden
+from tests.golden.golden import clients, layers, needs_golden
 
 pytestmark = needs_golden
 
@@ -88,27 +88,26 @@ def test_a_method_gives_the_golden_tensors(case_id):
     golden.check(case_id, CASES[case_id]())
 
 
-# Statistical cases have properties only
-LAYER = "attn_out"
-# cases that say what holds over many draws
+# Statistical cases say what holds over many draws
 DARE = {"dare_linear_p0.2": 0.2, "dare_linear_p0.5": 0.5, "dare_linear_p0.9": 0.9}
 DELLA = "della_keep_probability"
 
 
 def draws(method: str, updates: dict[str, Update], number: int, **options) -> torch.Tensor:
     """Results of one layer for `number` random draws, (number, m, n)."""
-    composer = Composer({client: Update({LAYER: update[LAYER]}) for client, update in updates.items()})
+    layer = layers()[0]
+    composer = Composer({client: Update({layer: update[layer]}) for client, update in updates.items()})
     points = ({"merge": {"method": method, "draw": draw, **options}} for draw in range(number))
-    return torch.stack([composer.merge(point).dense(LAYER).double() for point in points])
+    return torch.stack([composer.merge(point).dense(layer).double() for point in points])
 
 
 @pytest.mark.parametrize("case_id", DARE)
 def test_dare_has_the_mean_the_variance_and_the_density_of_the_golden_case(case_id):
-    case, drop, number = golden.cases()[case_id], DARE[case_id], 400
+    case, drop, number, layer = golden.cases()[case_id], DARE[case_id], 400, layers()[0]
     found = draws("dare", clients(), number, drop=drop)
-    deltas = torch.stack([update.dense(LAYER).double() for update in clients().values()])
+    deltas = torch.stack([update.dense(layer).double() for update in clients().values()])
     variance = ((deltas / 4) ** 2).sum(0) * drop / (1 - drop)
-    z = (found.mean(0) - golden.expected()[f"{case['tensors']}.{LAYER}"].double()) / (variance / number).sqrt()
+    z = (found.mean(0) - golden.expected()[f"{case['tensors']}.{layer}"].double()) / (variance / number).sqrt()
     assert 0.9 < float((z**2).mean().sqrt()) < 1.1
     assert float(z.abs().max()) < 5
     assert float((found.var(0) / variance).mean()) == pytest.approx(1, abs=0.02)
@@ -119,7 +118,7 @@ def test_dare_has_the_mean_the_variance_and_the_density_of_the_golden_case(case_
 def test_della_keeps_entries_with_the_probability_of_the_golden_case():
     case, number = golden.cases()[DELLA], 1000
     density, epsilon = case["options"]["density"], case["options"]["epsilon"]
-    delta = clients((0,))["client0"].dense(LAYER)
+    delta = clients((0,))["client0"].dense(layers()[0])
     found = draws("della", clients((0,)), number, density=density, epsilon=epsilon, rescale="l1")
     rank = delta.abs().argsort(dim=1).argsort(dim=1).double()
     probability = density - epsilon + 2 * epsilon * rank / (delta.shape[1] - 1)
