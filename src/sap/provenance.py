@@ -1,4 +1,8 @@
-"""meta.json: what an artifact was made from, by which code, on which machine, at what cost."""
+"""meta.json: what an artifact was made from, by which code, on which machine, at what cost.
+
+The meta.json of an upload is a seal: digests and what the server is told, nothing of the above. All else stays with the
+client, in a record of its own.
+"""
 
 import os
 import platform
@@ -34,7 +38,7 @@ class Clock:
         """Provenance of one artifact.
 
         `settings` is what the stage read, `inputs` names each input file (stored as its SHA-256), `code` the
-        stage's fingerprint, `facts` anything else worth keeping (seed, upload_bytes, sample_count ...).
+        stage's fingerprint, `facts` anything else worth keeping (seed, upload_bytes, class_counts ...).
         """
         return {
             "stage": stage,
@@ -99,3 +103,12 @@ def save_meta(folder: str | Path, meta: Mapping[str, Any], files: Iterable[str] 
         files = [name for name in found if name != "meta.json" and not name.startswith(".")]
     digests = {name: digest_file(folder / name) for name in sorted(files)}
     write_json(folder / "meta.json", sealed({**meta, "files": digests}))
+
+
+def save_upload(folder: str | Path, stage: str, facts: Mapping[str, Any], files: Iterable[str]) -> None:
+    """Seal what a client hands over: meta.json with these facts and the files' digests, and nothing else.
+
+    A file of another name is part of no upload, so an older run's is removed where it is one of ours (`train.jsonl`).
+    """
+    (Path(folder) / "train.jsonl").unlink(missing_ok=True)  # lay here before the client's record had its own folder
+    save_meta(folder, {"stage": stage, **facts}, files)

@@ -12,7 +12,7 @@ from sap.clip.backbone import load_backbone
 from sap.clip.lora import add_adapter, save_adapter, trainable
 from sap.clip.options import LoraOptions
 from sap.data.digits import CLASSES
-from sap.io import digest_file, load_tensors, save_tensors
+from sap.io import digest_file, load_tensors, read_meta, save_tensors
 from sap.update import load_adapter
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -48,14 +48,16 @@ def measure(tiny_clip_folder, tmp_path, monkeypatch):
     def run(kind, source, images=5, client="sketch"):
         share = {"parts": [{"domain": "sketch", "index": None}], "partition": None, "corruption": None}
         folders = {"adapter": tmp_path / "adapter", "backbone": tiny_clip_folder, "classes": tmp_path / "classes"}
-        out = tmp_path / f"{kind}-{source}-{images}-{client}"
+        upload, record = (tmp_path / place / f"{kind}-{source}-{images}-{client}" for place in ("upload", "record"))
         settings = json.dumps({"kind": kind, "source": source, "images": images})
         inputs = tmp_path / ("sketch" if source == "client" else "anchors")
         script(
             "measure", monkeypatch, settings=settings, share=json.dumps(share), client=client, seed=0,
-            inputs=inputs, out=out, **folders,
+            inputs=inputs, upload=upload, out=record, **folders,
         )  # fmt: skip
-        return load_tensors(out / "statistics.safetensors"), json.loads((out / "meta.json").read_text(encoding="utf-8"))
+        assert sorted(path.name for path in upload.iterdir()) == ["meta.json", "statistics.safetensors"]
+        assert [path.name for path in record.iterdir()] == ["meta.json"]
+        return load_tensors(upload / "statistics.safetensors"), read_meta(upload), read_meta(record)
 
     return run
 
@@ -63,8 +65,8 @@ def measure(tiny_clip_folder, tmp_path, monkeypatch):
 @pytest.mark.parametrize("source", ["client", "anchors"])
 def test_every_layer_of_the_adapter_is_measured_in_its_own_shape(measure, tmp_path, source):
     update = load_adapter(tmp_path / "adapter")
-    grams, meta = measure("gram", source)
-    fisher, _ = measure("fisher", source)
+    grams, sent, kept = measure("gram", source)
+    fisher, _, _ = measure("fisher", source)
     assert {name: tuple(t.shape) for name, t in fisher.items()} == {
         f"{name}/fisher": update.shape(name) for name in update
     }
@@ -73,15 +75,16 @@ def test_every_layer_of_the_adapter_is_measured_in_its_own_shape(measure, tmp_pa
         assert gram.shape == (update.shape(name)[1],) * 2
         assert torch.linalg.eigvalsh(gram).min() > -1e-6 * gram.diagonal().max()
         assert (fisher[f"{name}/fisher"] >= 0).all()
-    path = tmp_path / f"gram-{source}-5-sketch" / "statistics.safetensors"
-    assert meta["files"] == {path.name: digest_file(path)}
+    path = tmp_path / "upload" / f"gram-{source}-5-sketch" / "statistics.safetensors"
+    assert sent["files"] == {path.name: digest_file(path)}
+    assert sorted(sent) == ["client", "digest", "files", "seed", "stage"]  # the rest stays with the client
+    assert {"device", "git_commit", "seconds", "settings", "versions"} <= kept.keys()
 
 
 def test_the_images_are_drawn_by_client_name_and_a_second_run_gives_the_same_bits(measure):
-    first, _ = measure("gram", "client")
-    again, _ = measure("gram", "client")
-    other, _ = measure("gram", "client", client="another name")
-    everything, _ = measure("gram", "client", images=10_000)
+    first, again, other, everything = (
+        measure("gram", "client", **changed)[0] for changed in ({}, {}, {"client": "another name"}, {"images": 10_000})
+    )
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
     assert not all(torch.equal(first[name], everything[name]) for name in first)

@@ -14,8 +14,10 @@ from sap.plan.status import look, span, stage_table, sweep_line, time_left, trai
 from sap.plan.study import build_study
 from sap.progress import Heartbeat, born_at
 
-TRAINING = Job("train_client", "results/clients/id/photo/seed-0", ("adapter.bin", "meta.json"), "photo, seed 0", {})
-SHARD = Job("evaluate", "results/evaluate/id/photo/seed-0/shard-0", ("rows.jsonl",), "photo, seed 0", {"a": 1, "b": 3})
+FILES = ("results/trainings/id/photo/seed-0/meta.json", "results/clients/id/photo/seed-0/adapter.bin")
+TRAINING = Job("train_client", "results/trainings/id/photo/seed-0", FILES, "photo, seed 0", {})
+PLACE = "results/evaluate/id/photo/seed-0/shard-0"
+SHARD = Job("evaluate", PLACE, (f"{PLACE}/rows.jsonl",), "photo, seed 0", {"a": 1, "b": 3})
 
 
 @pytest.fixture(autouse=True)
@@ -48,10 +50,9 @@ def state(job: Job) -> str:
 
 def test_a_job_without_files_has_not_started_and_one_with_all_is_done():
     assert state(TRAINING) == "not started"
-    write(f"{TRAINING.folder}/adapter.bin")
-    assert state(TRAINING) == "incomplete"
-    write(f"{TRAINING.folder}/meta.json")
-    assert state(TRAINING) == "done"
+    for path, expected in zip(TRAINING.outputs, ("incomplete", "done"), strict=True):
+        write(path)
+        assert state(TRAINING) == expected
 
 
 def test_a_living_heartbeat_means_running_and_a_dead_one_incomplete():
@@ -91,10 +92,11 @@ def test_a_damaged_row_does_not_count():
     "stage", ["diagnose", "audit", "headroom", "compare_towers", "compare_masks", "probe", "privacy"]
 )
 def test_tables_older_than_what_they_show_are_as_good_as_missing(stage):
-    table = Job("tables", "results/tables/x", ("main.csv",), "", {})
-    row = Job(stage, f"results/{stage}/x/seed-0", OUTPUTS[stage], "", {})
-    for name in row.outputs:
-        os.utime(write(f"{row.folder}/{name}"), (2000, 2000))
+    table = Job("tables", "results/tables/x", ("results/tables/x/main.csv",), "", {})
+    folder = f"results/{stage}/x/seed-0"
+    row = Job(stage, folder, tuple(f"{folder}/{name}" for name in OUTPUTS[stage]), "", {})
+    for path in row.outputs:
+        os.utime(write(path), (2000, 2000))
     os.utime(write(f"{table.folder}/main.csv"), (1000, 1000))
     assert [seen.state for seen in look([row, table])] == ["done", "incomplete"]
     os.utime(f"{table.folder}/main.csv", (3000, 3000))
@@ -129,10 +131,11 @@ def test_no_time_is_invented_where_nothing_was_measured():
 
 
 def test_the_time_left_is_the_mean_of_finished_jobs_times_what_is_left():
-    other = Job("train_client", "results/clients/id/sketch/seed-0", ("meta.json",), "sketch, seed 0", {})
+    place = "results/trainings/id/sketch/seed-0"
+    other = Job("train_client", place, (f"{place}/meta.json",), "sketch, seed 0", {})
     write(TRAINING.benchmark, "s\th:m:s\n40.0\t0:00:40\n")
-    for name in TRAINING.outputs:
-        write(f"{TRAINING.folder}/{name}")
+    for path in TRAINING.outputs:
+        write(path)
     lines = time_left(look([TRAINING, other]))
     assert lines == [
         "about 40 s left (one at a time; nothing runs)",
@@ -148,8 +151,8 @@ def test_jobs_of_other_settings_stand_in_and_are_named_as_such():
 
 
 def test_time_left_ends_when_everything_is_there():
-    for name in TRAINING.outputs:
-        write(f"{TRAINING.folder}/{name}")
+    for path in TRAINING.outputs:
+        write(path)
     assert time_left(look([TRAINING])) == ["Everything is there."]
 
 
@@ -162,3 +165,4 @@ def test_every_job_of_a_study_has_its_own_folder(config):
     jobs = jobs_of(build_study(config), {"tables": ["main.csv"], "figures": ["main.pdf"]})
     assert len({job.folder for job in jobs}) == len(jobs)
     assert len({job.benchmark for job in jobs}) == len(jobs)
+    assert len({path for job in jobs for path in job.outputs}) == sum(len(job.outputs) for job in jobs)

@@ -29,7 +29,7 @@ def folder(tmp_path, monkeypatch):
 def make(study) -> None:
     """Every job's files, as a run leaves them."""
     for job in jobs_of(study, REPORTS):
-        for path in [*(f"{job.folder}/{name}" for name in job.outputs), job.benchmark]:
+        for path in [*job.outputs, job.benchmark]:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).write_text("{}", encoding="utf-8")
 
@@ -67,6 +67,7 @@ def test_another_experiments_trainings_stay_and_a_replaced_ones_go(config, chang
     found = find_unused(used())
     assert {entry.stage for entry in found} >= {
         "clients",
+        "trainings",
         "saliency",
         "evaluate",
         "audit",
@@ -75,10 +76,11 @@ def test_another_experiments_trainings_stay_and_a_replaced_ones_go(config, chang
         "plans",
     }
     former = {trainee.train_id for trainee in first.trainees}
-    assert {entry.name for entry in found if entry.stage == "clients"} == former
+    for stage in ("clients", "trainings"):
+        assert {entry.name for entry in found if entry.stage == stage} == former
     for entry in found:
         remove(entry)
-    kept = {Path(f"{job.folder}/{name}") for job in jobs_of(second, REPORTS) for name in job.outputs}
+    kept = {Path(path) for job in jobs_of(second, REPORTS) for path in job.outputs}
     assert kept <= files()
     assert not any(name in str(path) for path in files() for name in former)
     assert before - files()
@@ -116,15 +118,18 @@ def test_a_link_inside_a_removed_folder_is_removed_and_not_its_target(tmp_path):
 
 
 def test_a_folder_in_which_a_job_is_at_work_stays():
-    folder = Path("results/clients/id/photo/seed-0")
+    folder, upload = (Path(f"results/{stage}/id/photo/seed-0") for stage in ("trainings", "clients"))
     folder.mkdir(parents=True)
+    upload.mkdir(parents=True)
     Path(f"{folder}.resume").mkdir()
     beat = Heartbeat("train_client", socket.gethostname(), os.getpid(), born_at(os.getpid()), time.time(), time.time())
     (folder / ".progress.json").write_text(json.dumps(vars(beat)), encoding="utf-8")
-    (entry,) = find_unused(set())
-    assert entry.busy
-    remove(entry)
+    found = find_unused(set())
+    assert [(entry.stage, entry.busy) for entry in found] == [("clients", True), ("trainings", True)]
+    for entry in found:
+        remove(entry)
     assert folder.exists()
+    assert upload.exists()
     assert Path(f"{folder}.resume").exists()
 
 

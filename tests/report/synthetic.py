@@ -77,7 +77,7 @@ def write_experiment(
         trainees += [(f"pooled-without-{d}", "pooled", [x for x in domains if x != d]) for d in domains]
         trainees += [(f"oracle-{d}", "oracle", [d]) for d in domains]
         for name, kind, trained in trainees:
-            path = f"results/clients/c/{name}/seed-{seed}/meta.json"
+            path = f"results/trainings/c/{name}/seed-{seed}/meta.json"
             plan["trainees"].append({"name": name, "kind": kind, "domains": trained, "seed": seed, "meta": path})
             meta = {
                 "settings": {"corruption": None},

@@ -50,7 +50,7 @@ def means(rows: list[dict], attack: str | None) -> list[dict]:
 def test_every_stage_of_the_plan_ran_and_left_its_files(everything, study):
     jobs = jobs_of(study, catalogue.files())
     assert {job.stage for job in jobs} > EVIDENCE
-    files = [everything.folder / job.folder / name for job in jobs for name in job.outputs]
+    files = [everything.folder / path for job in jobs for path in job.outputs]
     assert [path for path in files if not path.exists() or not path.stat().st_size] == []
     ran = {str(path.relative_to(everything.folder)) for path in everything.glob("results/benchmarks/**/*.tsv")}
     assert {job.benchmark for job in jobs} == ran

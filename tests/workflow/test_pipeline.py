@@ -29,6 +29,8 @@ RULES = {
     "figures",
 }
 
+SEAL = {"stage", "trainee", "client", "seed", "sample_count", "files", "digest"}  # all that an upload's meta.json has
+
 
 def rows_of(workflow: Workflow, target: str) -> tuple[list[dict], dict[str, np.ndarray], Path]:
     (path,) = workflow.glob(f"results/evaluate/*/{target}/seed-0/shard-0/rows.jsonl")
@@ -167,12 +169,15 @@ def test_a_client_and_its_rows_are_the_same_bits_when_made_again_alone(copied):
 
 
 def test_every_artifact_says_where_it_came_from(finished):
-    for path in finished.glob("results/*/**/meta.json"):
+    uploads = [*finished.glob("results/clients/**/meta.json"), *finished.glob("results/measure/**/meta.json")]
+    for path in uploads:  # their clients keep the rest
+        assert {"stage", "seed", "files", "digest"} <= read_json(path).keys() <= SEAL, path
+    for path in set(finished.glob("results/*/**/meta.json")) - set(uploads):
         meta = read_json(path)
         assert {"stage", "settings", "inputs", "code", "versions", "git_commit", "seconds", "peak_memory_bytes"} <= set(
             meta
         ), path
-    adapter = read_json(finished.glob("results/clients/*/printed/seed-0/meta.json")[0])
+    adapter = read_json(finished.glob("results/trainings/*/printed/seed-0/meta.json")[0])
     assert adapter["upload_bytes"] > 0
     index = {row["id"] for row in read_csv(finished.folder / "results/index.csv")}
     assert {path.name for path in finished.glob("results/backbones/*")} <= index

@@ -57,10 +57,10 @@ def test_the_jobs_of_the_plan_are_the_jobs_that_snakemake_ran(finished):
     jobs = jobs_of(study, catalogue.files())
     ran = {str(path.relative_to(finished.folder)) for path in finished.glob("results/benchmarks/**/*.tsv")}
     assert {job.benchmark for job in jobs} == ran
-    for folder in {job.folder for job in jobs}:
-        left = {path.name for path in (finished.folder / folder).iterdir()}
-        outputs = {name for job in jobs if job.folder == folder for name in job.outputs}
-        assert left - {"pretrain.jsonl"} == outputs, folder
+    outputs = {Path(path) for job in jobs for path in job.outputs}
+    for folder in {path.parent for path in outputs}:
+        left = {folder / path.name for path in (finished.folder / folder).iterdir()}
+        assert left - {folder / "pretrain.jsonl"} == {path for path in outputs if path.parent == folder}
 
 
 def _overlay(workflow: Workflow) -> Path:
@@ -118,7 +118,7 @@ def test_a_training_is_seen_running_and_after_a_kill_incomplete(copied):
     )
     try:
         for _ in range(1200):
-            beats = [read_heartbeat(path.parent) for path in copied.glob("results/clients/*/*/*/.progress.json")]
+            beats = [read_heartbeat(path.parent) for path in copied.glob("results/trainings/*/*/*/.progress.json")]
             if any(beat and beat.done for beat in beats):
                 break
             time.sleep(0.1)

@@ -7,8 +7,9 @@ rule train_client:
     output:
         adapter=ensure("results/clients/{train_id}/{trainee}/seed-{seed}/adapter_model.safetensors", non_empty=True),
         config="results/clients/{train_id}/{trainee}/seed-{seed}/adapter_config.json",
-        history="results/clients/{train_id}/{trainee}/seed-{seed}/train.jsonl",
-        meta="results/clients/{train_id}/{trainee}/seed-{seed}/meta.json",
+        seal="results/clients/{train_id}/{trainee}/seed-{seed}/meta.json",
+        history="results/trainings/{train_id}/{trainee}/seed-{seed}/train.jsonl",
+        meta="results/trainings/{train_id}/{trainee}/seed-{seed}/meta.json",
     log:
         "logs/train_client/{train_id}/{trainee}/seed-{seed}.log",
     benchmark:
@@ -24,10 +25,11 @@ rule train_client:
         backbone=subpath(input.backbone, parent=True),
         classes=subpath(input.classes, parent=True),
         domains=parts_of,
+        upload=subpath(output.seal, parent=True),
         out=subpath(output.meta, parent=True),
     message:
         "train {wildcards.trainee}, seed {wildcards.seed}"
     shell:
         "python workflow/scripts/train_client.py --trainee {wildcards.trainee:q} --seed {wildcards.seed}"
         " --settings {params.settings:q} --backbone {params.backbone:q} --classes {params.classes:q}"
-        " --domains {params.domains:q} --code {params.code} --out {params.out:q} &> {log:q}"
+        " --domains {params.domains:q} --code {params.code} --upload {params.upload:q} --out {params.out:q} &> {log:q}"

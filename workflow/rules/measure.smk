@@ -9,7 +9,8 @@ rule measure:
         statistics=ensure(
             "results/measure/{measure_id}/{train_id}/{trainee}/seed-{seed}/statistics.safetensors", non_empty=True
         ),
-        meta="results/measure/{measure_id}/{train_id}/{trainee}/seed-{seed}/meta.json",
+        seal="results/measure/{measure_id}/{train_id}/{trainee}/seed-{seed}/meta.json",
+        meta="results/measurements/{measure_id}/{train_id}/{trainee}/seed-{seed}/meta.json",
     log:
         "logs/measure/{measure_id}/{train_id}/{trainee}/seed-{seed}.log",
     benchmark:
@@ -27,6 +28,7 @@ rule measure:
         backbone=subpath(input.backbone, parent=True),
         classes=subpath(input.classes, parent=True),
         inputs=measured_on,
+        upload=subpath(output.seal, parent=True),
         out=subpath(output.meta, parent=True),
     message:
         "measure {wildcards.trainee}, seed {wildcards.seed}"
@@ -34,4 +36,4 @@ rule measure:
         "python workflow/scripts/measure.py --client {wildcards.trainee:q} --seed {wildcards.seed}"
         " --settings {params.settings:q} --share {params.share:q} --adapter {params.adapter:q}"
         " --backbone {params.backbone:q} --classes {params.classes:q} --inputs {params.inputs:q}"
-        " --code {params.code} --out {params.out:q} &> {log:q}"
+        " --code {params.code} --upload {params.upload:q} --out {params.out:q} &> {log:q}"

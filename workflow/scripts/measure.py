@@ -21,7 +21,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--classes", type=Path, required=True, help="folder of the class texts' features")
     parser.add_argument("--inputs", type=Path, nargs="+", required=True, help="the client's domains, or the anchors")
     parser.add_argument("--code", required=True, help="fingerprint of the stage's code, for meta.json")
-    parser.add_argument("--out", type=Path, required=True, help="folder for statistics.safetensors and meta.json")
+    parser.add_argument("--upload", type=Path, required=True, help="folder to hand over: statistics and their seal")
+    parser.add_argument("--out", type=Path, required=True, help="folder that stays, for meta.json")
     return parser.parse_args()
 
 
@@ -31,7 +32,7 @@ def main(args: argparse.Namespace) -> None:
     from sap.io import save_tensors, seed_of
     from sap.measure.inputs import anchor_inputs, client_inputs
     from sap.measure.statistics import client_statistics
-    from sap.provenance import Clock, save_meta
+    from sap.provenance import Clock, save_meta, save_upload
     from sap.update import check_update, load_adapter
 
     clock = Clock()
@@ -46,13 +47,14 @@ def main(args: argparse.Namespace) -> None:
     check_update(update, shapes, str(args.adapter))
     drawn = seed_of("measure", args.client, args.seed)
     statistics = client_statistics(backbone, update, *measured, kinds=(kind,), seed=drawn, where=str(args.adapter))
-    save_tensors(args.out / "statistics.safetensors", statistics, {"kind": kind, "source": source})
+    save_tensors(args.upload / "statistics.safetensors", statistics, {"kind": kind, "source": source})
     inputs = {
         "adapter": args.adapter / "adapter_model.safetensors",
         "backbone": args.backbone / WEIGHTS_FILE,
     }
     facts = {"client": args.client, "seed": args.seed}
-    save_meta(args.out, clock.meta("measure", args.settings, inputs, args.code, device, **facts))
+    save_upload(args.upload, "measure", facts, ["statistics.safetensors"])
+    save_meta(args.out, clock.meta("measure", args.settings, inputs, args.code, device, **facts), files=[])
 
 
 if __name__ == "__main__":

@@ -20,18 +20,19 @@ def parse_args() -> argparse.Namespace:
         "--domains", type=Path, nargs="+", required=True, help="folders of prepare_domain, one per part"
     )
     parser.add_argument("--code", required=True, help="fingerprint of the stage's code")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the adapter, train.jsonl and meta.json")
+    parser.add_argument("--upload", type=Path, required=True, help="folder to hand over: adapter, sample count, seal")
+    parser.add_argument("--out", type=Path, required=True, help="folder that stays: train.jsonl and meta.json")
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     device, _slot = claim_device()
     from sap.clip.backbone import WEIGHTS_FILE, load_backbone
-    from sap.clip.lora import save_adapter
+    from sap.clip.lora import ADAPTER_FILES, save_adapter
     from sap.clip.prompts import prompt_tokens
     from sap.config import parse
     from sap.io import canonical, digest, digest_file, load_tensors, read_meta, write_jsonl
-    from sap.provenance import Clock, save_meta
+    from sap.provenance import Clock, save_meta, save_upload
     from sap.train.client import train_client
     from sap.train.examples import open_examples
     from sap.train.options import TrainOptions
@@ -56,9 +57,10 @@ def main(args: argparse.Namespace) -> None:
     data = (held.train, held.val)
     trained = train_client(backbone, features, *data, options, args.trainee, args.seed, resume, log, prompts)
     log(trained.history)
-    upload_bytes = save_adapter(trained.adapted, args.out)
-    facts = {"trainee": args.trainee, "seed": args.seed, "sample_count": len(held.train), "upload_bytes": upload_bytes}
-    facts |= trained.summary() | {"private": held.private_facts()}
+    upload_bytes = save_adapter(trained.adapted, args.upload)
+    facts = {"trainee": args.trainee, "seed": args.seed, "sample_count": len(held.train)}
+    save_upload(args.upload, "train_client", facts, ADAPTER_FILES)
+    facts |= {"upload_bytes": upload_bytes} | trained.summary() | held.private_facts()
     meta = clock.meta("train_client", args.settings, inputs, args.code, device, **facts)
     meta["inputs"] |= digests
     save_meta(args.out, meta)

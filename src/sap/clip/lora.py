@@ -27,6 +27,7 @@ from sap.io import atomic, seed_of, write_json
 from sap.upload import out_proj_times
 
 ADAPTER = "default"
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 OUT_PROJ_TIMES = out_proj_times(peft.__version__)
 MODULES = {"attention": "attn", "mlp_in": r"mlp\.c_fc", "mlp_out": r"mlp\.c_proj"}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sap.plan.evidence import evidence_jobs
 from sap.plan.manifest import rows_owed
 from sap.plan.study import Study
-from sap.plan.trainees import RESULTS
+from sap.plan.trainees import RESULTS, record_of
 
 # What a finished job leaves in its folder; a test compares with the rules.
 OUTPUTS = {
@@ -14,9 +14,9 @@ OUTPUTS = {
     "prepare_backbone": ("open_clip_model.safetensors", "open_clip_config.json", "meta.json"),
     "embed_classes": ("text_features.safetensors", "meta.json"),
     "draw_anchors": ("anchors.safetensors", "anchors.csv", "meta.json"),
-    "train_client": ("adapter_model.safetensors", "adapter_config.json", "train.jsonl", "meta.json"),
+    "train_client": ("train.jsonl", "meta.json"),
     "score_client": ("gradients.safetensors", "meta.json"),
-    "measure": ("statistics.safetensors", "meta.json"),
+    "measure": ("meta.json",),
     "diagnose": ("agreement.csv", "saliency.csv", "meta.json"),
     "headroom": ("headroom.safetensors", "meta.json"),
     "compare_towers": ("towers.csv", "meta.json"),
@@ -26,17 +26,30 @@ OUTPUTS = {
     "evaluate": ("rows.jsonl", "predictions.safetensors"),
     "audit": ("audit.jsonl",),
 }
+# What it leaves in the folder that a client hands over; its own folder then is the client's record.
+UPLOADS = {
+    "train_client": ("adapter_model.safetensors", "adapter_config.json", "meta.json"),
+    "measure": ("statistics.safetensors", "meta.json"),
+}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a rule. `rows` counts the rows that an evaluation owes per point, in the plan's order; else empty."""
+    """One job of a rule: its heartbeat lies in `folder`, its files are `outputs`, there and in a client's upload.
+
+    `rows` counts the rows that an evaluation owes per point, in the plan's order; else empty.
+    """
 
     stage: str
     folder: str
     outputs: tuple[str, ...]
     title: str
     rows: Mapping[str, int]
+
+    @property
+    def folders(self) -> list[str]:
+        """Where its files lie, each once."""
+        return list(dict.fromkeys(path.rpartition("/")[0] for path in self.outputs))
 
     @property
     def benchmark(self) -> str:
@@ -52,8 +65,10 @@ def jobs_of(study: Study, reports: Mapping[str, Sequence[str]]) -> list[Job]:
     jobs: list[Job] = []
 
     def add(stage: str, folder: str, title: str = "", rows: Mapping[str, int] | None = None) -> None:
-        outputs = OUTPUTS[stage] if stage in OUTPUTS else tuple(reports[stage])
-        jobs.append(Job(stage, folder, outputs, title, rows or {}))
+        own = record_of(folder) if stage in UPLOADS else folder
+        outputs = [f"{own}/{name}" for name in (OUTPUTS[stage] if stage in OUTPUTS else reports[stage])]
+        outputs += [f"{folder}/{name}" for name in UPLOADS.get(stage, ())]
+        jobs.append(Job(stage, own, tuple(outputs), title, rows or {}))
 
     for domain in study.domains:
         add("prepare_domain", study.data_folder(domain), domain)

@@ -24,7 +24,7 @@ def record(study: Study, reports: Mapping[str, Sequence[str]], plans: Iterable[s
     on_demand = [
         f"{RESULTS}/{stage}/{study.cohort_id}/{point.id}" for stage in ("prune", "merge") for point in study.points
     ]
-    uses = [job.folder for job in jobs] + [job.benchmark for job in jobs] + [*plans] + on_demand
+    uses = [folder for job in jobs for folder in job.folders] + [job.benchmark for job in jobs] + [*plans] + on_demand
     write_json(FOLDER / f"{study.name}.json", {"settings": study.settings, "uses": sorted(set(uses))})
 
 
@@ -50,7 +50,7 @@ def version_warnings(jobs: Sequence[Job], ignored: Sequence[str] = ()) -> list[s
     made: Counter[tuple[str, str, str]] = Counter()
     for job in jobs:
         path = Path(job.folder) / "meta.json"
-        if "meta.json" in job.outputs and path.exists():
+        if path.exists():
             for package, version in _versions(path).items():
                 if package not in ignored and version != installed.get(package, version):
                     made[package, version, job.stage] += 1

@@ -8,7 +8,7 @@ from sap.plan.evidence import evidence_jobs
 from sap.plan.points import attack_of, family_of, needs_of
 from sap.plan.settings import schema
 from sap.plan.study import Study
-from sap.plan.trainees import Trainee
+from sap.plan.trainees import Trainee, record_of
 
 
 def report_plan(study: Study) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def report_plan(study: Study) -> dict[str, Any]:
                 **_name_and_kind(study, trainee),
                 "domains": [domain for domain, _ in trainee.parts],
                 "seed": seed,
-                "meta": f"{trainee.folder(seed)}/meta.json",
+                "meta": f"{record_of(trainee.folder(seed))}/meta.json",
             }
             for trainee in study.trainees
             for seed in study.seeds_of(trainee)
@@ -75,7 +75,7 @@ def report_plan(study: Study) -> dict[str, Any]:
             {
                 "client": client.name,
                 "seed": seed,
-                "meta": f"{study.measure_folder(study.measure_id(kind), client, seed)}/meta.json",
+                "meta": f"{record_of(study.measure_folder(study.measure_id(kind), client, seed))}/meta.json",
             }
             for kind in study.measured
             for client in study.clients

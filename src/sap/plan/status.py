@@ -48,8 +48,7 @@ def look(jobs: Iterable[Job]) -> list[Seen]:
     seen, newest = [], 0.0
     for job in jobs:
         found = _look(job)
-        paths = [Path(job.folder) / name for name in job.outputs]
-        times = [path.stat().st_mtime for path in paths if path.exists()]
+        times = [path.stat().st_mtime for path in map(Path, job.outputs) if path.exists()]
         if job.stage in _SHOWN:
             newest = max([newest, *times])
         elif found.state == "done" and job.stage in ("tables", "figures") and min(times) < newest:
@@ -61,7 +60,7 @@ def look(jobs: Iterable[Job]) -> list[Seen]:
 def _look(job: Job) -> Seen:
     folder = Path(job.folder)
     beat = read_heartbeat(folder)
-    there = [(folder / name).exists() for name in job.outputs]
+    there = [Path(path).exists() for path in job.outputs]
     side = Path(f"{folder}.progress")
     found: dict[str, set[str]] = {}
     for path in (folder / "rows.jsonl", side / "rows.jsonl") if job.rows else ():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sap.plan.differences import PLACES, nearest, shortened
-from sap.plan.trainees import RESULTS
+from sap.plan.trainees import RECORDS, RESULTS, record_of
 from sap.progress import read_heartbeat
 
 # How many folders lie between a stage's folder and that of one job.
@@ -34,8 +34,10 @@ _DEPTHS = {
     "tables": 1,
     "figures": 1,
 }
+_DEPTHS |= {record: _DEPTHS[upload] for upload, record in RECORDS.items()}
 _SIDES = (".resume", ".progress")  # folders beside a job's, for what it has saved so far
 _STAGES = {folder: (stage, depth) for stage, (folder, depth) in PLACES.items()}
+_STAGES |= {record: _STAGES[upload] for upload, record in RECORDS.items()}
 
 
 @dataclass(frozen=True)
@@ -133,5 +135,8 @@ def _size(path: Path) -> int:
 
 
 def _is_busy(path: Path) -> bool:
-    beats = [read_heartbeat(place) for place in {path, *(Path(str(path).removesuffix(side)) for side in _SIDES)}]
+    places = {path, *(Path(str(path).removesuffix(side)) for side in _SIDES)}
+    if path.parts[1] in RECORDS:  # who makes an upload has its heartbeat in the client's record
+        places.add(Path(record_of(str(path))))
+    beats = [read_heartbeat(place) for place in places]
     return any(beat is not None and beat.alive for beat in beats)

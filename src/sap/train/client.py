@@ -53,7 +53,7 @@ class Trained:
     val_accuracy: float | None
 
     def summary(self) -> dict[str, Any]:
-        """The facts for meta.json: accuracies on the client's validation images, epochs run."""
+        """The facts for the client's own record: accuracies on the client's validation images, epochs run."""
         return {
             "start_accuracy": self.start_accuracy,
             "val_accuracy": self.val_accuracy,

@@ -57,7 +57,7 @@ class Holding(NamedTuple):
     n_classes: int
 
     def private_facts(self) -> dict[str, Any]:
-        """What meta.json keeps for the client's own eyes: nothing of it is part of the upload."""
+        """What the client's own record keeps of its labels: nothing of it is part of the upload."""
         return {
             "class_counts": np.bincount(self.true_labels, minlength=self.n_classes).tolist(),
             "changed_labels": int((self.true_labels != self.train.labels).sum()),
