@@ -20,6 +20,7 @@ from sap.io import canonical, notes_of, seed_of, unreadable, verified
 from sap.lowrank import truncate
 from sap.merge._api import METHODS, Method
 from sap.prune.pruner import GRADIENT_FIELDS, Gradients, Point, Pruner
+from sap.prune.scorer import statistic_of
 from sap.update import Stack, Update, check_alike, client_shares
 
 DEFAULTS = {
@@ -151,8 +152,8 @@ class Composer:
         if need == "gradients" and self._read:
             return lambda k: self._read(point, self.clients[k])[layer]
         if need in ("grams", "fisher") and self._measured:
-            name = f"{layer}/{need.removesuffix('s')}"
-            return lambda k: self._measured(point, self.clients[k])[name]
+            kind, size = need.removesuffix("s"), self.updates[self.clients[0]].shape(layer)
+            return lambda k: statistic_of(self._measured(point, self.clients[k]), self.clients[k], layer, kind, size)
         if need == "root" and self._judge:
             return self._judge(point).root(self.updates[self.clients[0]])[layer]
         if need == "anchors" and self._judge:

@@ -187,17 +187,26 @@ def check_alike(updates: Mapping[str, Update]) -> None:
 
 
 def client_shares(clients: Iterable[str], weights: Mapping[str, float] | None = None) -> Tensor:
-    """Weights of the clients as shares, (K,) float64 that sum to 1; None is uniform."""
+    """Weights of the clients as shares, (K,) float64 that sum to 1; None is uniform.
+
+    SapError where a weight is no positive finite number, or all together are none.
+    """
     clients = tuple(clients)
     if weights is None:
         return torch.full((len(clients),), 1 / len(clients), dtype=torch.float64)
-    bad = [client for client in clients if not 0 < weights.get(client, 0) < math.inf]
+    bad = [client for client in clients if not _is_weight(weights.get(client))]
     if bad:
-        raise SapError(
-            f"client '{bad[0]}' must have a positive sample count, got {weights.get(bad[0])}. Look into its meta.json."
-        )
+        got = repr(weights.get(bad[0]))[:40]
+        raise SapError(f"client '{bad[0]}' must have a positive weight or sample count, got {got}. Mend it.")
     counts = torch.tensor([float(weights[client]) for client in clients], dtype=torch.float64)
-    return counts / counts.sum()
+    if not math.isfinite(total := float(counts.sum())):
+        raise SapError("the weights add up to infinity, so every share would be zero. Divide them all by one number.")
+    return counts / total
+
+
+def _is_weight(value: object) -> bool:
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return numeric and 0 < value <= torch.finfo(torch.float64).max
 
 
 def check_update(update: Update, model_shapes: Mapping[str, tuple[int, ...]], where: str = "update") -> None:

@@ -248,6 +248,32 @@ def test_merge_point_and_the_composer_agree():
     assert_bits(one, compose({}, seed=4))
 
 
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda name, tensor: {}, "client 'art': its statistics lack visual.b/"),
+        (lambda name, tensor: {name: tensor[:-1]}, "must be finite and of shape"),
+        (lambda name, tensor: {name: tensor * torch.inf}, "must be finite and of shape"),
+        (lambda name, tensor: {name: tensor - 1e3}, "must be a mean of squares, and has -"),
+    ],
+)
+@pytest.mark.parametrize("need", ["grams", "fisher"])
+def test_statistics_that_a_client_sent_are_not_believed_by_a_merge_either(need, spoil, words):
+    kind, method = {"grams": ("gram", "regmean"), "fisher": ("fisher", "fisher")}[need]
+
+    def statistics(point, client):
+        found = {
+            f"{layer}/{kind}": torch.eye(n) if kind == "gram" else torch.ones(m, n) for layer, (m, n) in SHAPES.items()
+        }
+        if client == "art":
+            name = f"visual.b/{kind}"
+            found |= spoil(name, found.pop(name))
+        return found
+
+    with pytest.raises(SapError, match=words):
+        Composer(make_clients(), COUNTS, statistics=statistics).merge({"merge": {"method": method}})
+
+
 def test_a_method_gets_what_it_declared_and_nothing_else():
     seen = {}
 

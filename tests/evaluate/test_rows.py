@@ -136,7 +136,7 @@ def plan(tmp_path):
     def artifact(name: str, *files: str) -> str:
         for file in files:
             write_text(tmp_path / name / file, name)
-        save_meta(tmp_path / name, {"stage": name})
+        save_meta(tmp_path / name, {"stage": name, "sample_count": 10})
         return str(tmp_path / name)
 
     adapter = ("adapter_config.json", "adapter_model.safetensors")
@@ -198,9 +198,16 @@ EVERY = {"mean", "sap", "regmean", "zero", "pool"}
 def test_a_key_covers_exactly_what_a_point_reads(plan, tmp_path, file, changed):
     before = row_keys(plan)
     write_text(tmp_path / file, "changed")
-    save_meta((tmp_path / file).parent, {"stage": "again", "seconds": 2})
+    save_meta((tmp_path / file).parent, {"stage": "again", "seconds": 2, "sample_count": 10})
     after = row_keys(plan)
     assert {name[0] for name in before if before[name] != after[name]} == changed
+
+
+def test_another_sample_count_of_an_upload_judges_its_merges_again(plan, tmp_path):
+    before = row_keys(plan)
+    save_meta(tmp_path / "b", {"stage": "train_client", "sample_count": 11})
+    after = row_keys(plan)
+    assert {name[0] for name in before if before[name] != after[name]} == {"mean", "sap", "regmean"}
 
 
 def test_a_meta_that_lacks_a_digest_is_named(plan, tmp_path):

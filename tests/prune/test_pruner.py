@@ -241,8 +241,8 @@ def test_the_order_of_points_does_not_matter():
 
 def test_statistics_of_two_sources_do_not_share_a_mask():
     def read(point, name):
-        sign = -1 if point["statistics"] == "anchors" else 1
-        return {name: sign * tensor for name, tensor in statistics(point, name).items()}
+        power = -1 if point["statistics"] == "anchors" else 1
+        return {name: tensor**power for name, tensor in statistics(point, name).items()}
 
     pruner = make(measured=read)
     points = [
@@ -285,6 +285,7 @@ def test_points_that_no_mask_could_obey_are_refused_in_a_sentence(point, words):
         ({}, "client 'art': its statistics lack a/gram"),
         ({"a/gram": torch.ones(5, 5)}, r"its a/gram must be finite and of shape \(6, 6\), got shape \(5, 5\)"),
         ({"a/gram": torch.full((6, 6), torch.nan)}, "its a/gram must be finite"),
+        ({"a/gram": -torch.eye(6)}, "its a/gram must be a mean of squares, and has -1"),
     ],
 )
 def test_missing_and_broken_statistics_are_one_sentence(found, words):

@@ -19,7 +19,7 @@ def copy(plan, tmp_path):
 
 
 def test_the_headroom_needs_nothing_but_its_own_jobs(copy, results):
-    for stage in ("evaluate", "audit", "clients", "saliency", "diagnose"):
+    for stage in ("evaluate", "audit", "trainings", "saliency", "diagnose"):
         shutil.rmtree(copy.parents[1] / stage)
     assert headroom_frame(load_results(copy)).equals(headroom_frame(results))
 

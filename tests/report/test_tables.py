@@ -12,6 +12,7 @@ from sap.errors import SapError
 from sap.io import read_jsonl, sealed
 from sap.report import figures, tables
 from sap.report.ablation import ablation_frame
+from sap.report.audit import audit_frame
 from sap.report.catalogue import TABLES, files
 from sap.report.frame import load_results
 from sap.report.tables import MAKERS, write_tables
@@ -333,9 +334,25 @@ def test_the_audit_says_in_words_what_its_numbers_say(written):
     layers = lines(written / "audit_layers.csv", method="mean of updates")
     assert len(layers) == 2
     assert all(float(row["weight"]) == pytest.approx(1 / 3) for row in layers)
-    assert "| ties of updates | 0.333 | 3 | 0.00 | 0.00 | 0.600 | 3.00 of 3 | 0 | 2.5e-01 |" in (
+    assert "| ties of updates | 0.333 | 3 | – | 0.00 | 0.00 | 0.600 | 3.00 of 3 | 0 | 2.5e-01 |" in (
         written / "audit.md"
     ).read_text(encoding="utf-8")
+
+
+def test_the_audit_names_a_client_that_outweighs_all_others_in_any_fold(copy, written):
+    assert all(row["dominant"] == "" for row in lines(written / "audit.csv"))  # 1/3 each
+    paths = [copy.parents[1] / f"audit/e/{target}/seed-0/audit.jsonl" for target in DOMAINS]
+    for path in paths:
+        rows = read_jsonl(path)
+        for row in rows:
+            if "printed" in row["coefficients"]:  # 0.56 of each of its folds; 0.42 of the means over folds
+                row["coefficients"] = {name: 0.56 if name == "printed" else 0.22 for name in row["coefficients"]}
+        path.write_text("".join(json.dumps(sealed(row)) + "\n" for row in rows), encoding="utf-8")
+    frame = audit_frame(load_results(copy))
+    assert set(frame["dominant"]) == {"printed"}
+    assert frame["dominant_share"].tolist() == pytest.approx([0.56] * len(frame))
+    assert all("printed outweighs all others with 56 %" in sentence for sentence in frame["sentence"])
+    assert set(audit_frame(load_results(copy), per_layer=True)["dominant"]) == {"printed"}
 
 
 def test_the_ledger_counts_what_a_client_sends_besides_its_adapter(written):

@@ -181,10 +181,20 @@ def test_stacks_show_factors_dense_and_shares():
     assert stacks({"a": low_rank(), "b": densify(low_rank())})["block.2.w"].factors is None
 
 
-@pytest.mark.parametrize("weights", [{"a": 1}, {"a": 1, "b": 0}, {"a": 1, "b": math.nan}])
-def test_shares_need_positive_counts(weights):
-    with pytest.raises(SapError, match="'b' must have a positive sample count"):
-        client_shares(("a", "b"), weights)
+@pytest.mark.parametrize(
+    "weight", [0, -1, math.nan, math.inf, True, "10", None, [1], 10**400], ids=lambda w: str(w)[:9]
+)
+def test_shares_need_positive_numbers(weight):
+    for weights in ({"a": 1, "b": weight}, {"a": 1}):
+        with pytest.raises(SapError, match="'b' must have a positive weight or sample count, got "):
+            client_shares(("a", "b"), weights)
+
+
+def test_weights_may_be_fractions_and_must_have_a_finite_sum():
+    assert client_shares(("a", "b"), {"a": 0.75, "b": 0.25}).tolist() == [0.75, 0.25]
+    assert client_shares(("a", "b"), {"a": 2**53 - 1, "b": 2**53 - 1}).tolist() == [0.5, 0.5]
+    with pytest.raises(SapError, match="the weights add up to infinity"):
+        client_shares(("a", "b"), {"a": 1e308, "b": 1e308})
 
 
 def test_stacks_refuse_nan_other_layers_and_no_client():

@@ -11,7 +11,8 @@ from torch import Tensor
 import sap.merge
 import sap.prune  # noqa: F401  both imports register their methods
 from sap.compose import Composer, LazyGradients, LazyTensors
-from sap.io import load_tensors, read_meta
+from sap.evaluate.counts import sample_count
+from sap.io import load_tensors
 from sap.saliency.gradients import alignment_gradients
 from sap.saliency.judge import AnchorJudge
 from sap.update import Update, load_adapter
@@ -37,7 +38,7 @@ def composers(
 
     Gradients of what was replaced are computed from the anchors when a point asks for them; all others are read.
     """
-    counts = {name: read_meta(folder)["sample_count"] for name, folder in plan["clients"].items()}
+    counts = {name: sample_count(folder) for name, folder in plan["clients"].items()}
     stored, statistics = _gradients(plan), _statistics(plan)
 
     @cache

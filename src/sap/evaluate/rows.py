@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sap.errors import SapError
+from sap.evaluate.counts import sample_count
 from sap.io import (
     canonical,
     damaged,
@@ -173,10 +174,11 @@ def domain_of(name: str) -> str:
 def row_keys(plan: Mapping[str, Any]) -> dict[Name, str]:
     """Key of every row that a shard plan asks for: {(point id, domain): key}.
 
-    A key covers what the number depends on: settings, code, backbone, uploads, gradients, test images (through the
+    A key covers what the number depends on: settings, code, backbone, uploads, sample counts, gradients, test images (through the
     checksums in index.csv) and text features, each by the digest in its meta.json.
     """
     clients = {name: _digests(folder, *UPLOAD) for name, folder in plan["clients"].items()}
+    counts = {name: sample_count(folder) for name, folder in plan["clients"].items()}
     whole = {kind: _digests(plan[kind], *UPLOAD) for kind in ("pooled", "oracle") if plan[kind]}
     measured = {
         stage: {
@@ -195,6 +197,7 @@ def row_keys(plan: Mapping[str, Any]) -> dict[Name, str]:
         reads |= {"features": features, "backbone": backbone}
         if settings["kind"] in ("merge", "ensemble", "ensemble_logits"):
             reads |= {"clients": clients, "seed": plan["seed"]}
+            reads |= {"counts": counts} if settings["kind"] == "merge" else {}
         elif settings["kind"] == "client":
             reads["clients"] = clients[settings["client"]]
         elif settings["kind"] in whole:

@@ -81,7 +81,7 @@ class Scorer:
         return gradients
 
     def _statistic(self, kind: str, criterion: Criterion, point: Point, client: str, layer: str) -> Tensor:
-        """The client's `fisher` (m, n) or `gram` (n, n) of one layer; it may be an upload, so it is not trusted."""
+        """The client's `fisher` (m, n) or `gram` (n, n) of one layer, see `statistic_of`."""
         if point["space"] != "delta":
             raise SapError(f"criterion {criterion.name} scores entries of the dense ΔW. Set space: delta.")
         if self._statistics is None:
@@ -89,18 +89,32 @@ class Scorer:
                 f"criterion {criterion.name} needs each client's {kind}, which this run does not have. "
                 "Choose another criterion."
             )
-        name, found = f"{layer}/{kind}", self._statistics(point, client)
-        if name not in found:
-            raise SapError(f"client '{client}': its statistics lack {name}. Leave it out or choose another criterion.")
-        statistic = found[name].to(self._updates[client].device)
-        m, n = self._updates[client].shape(layer)
-        shape = (m, n) if kind == "fisher" else (n, n)
-        if statistic.shape != shape or not is_finite(statistic):
-            raise SapError(
-                f"client '{client}': its {name} must be finite and of shape {shape}, got shape "
-                f"{tuple(statistic.shape)}. Leave it out or choose another criterion."
-            )
-        return statistic
+        update = self._updates[client]
+        return statistic_of(self._statistics(point, client), client, layer, kind, update.shape(layer)).to(update.device)
+
+
+def statistic_of(found: Mapping[str, Tensor], client: str, layer: str, kind: str, size: tuple[int, int]) -> Tensor:
+    """A client's `fisher` (m, n) or `gram` (n, n) of one layer of `size` (m, n).
+
+    It may be an upload, so it is not trusted: SapError unless it is there in its shape, finite, and a mean of squares,
+    which is never below zero: all of a Fisher information, the diagonal of a Gram matrix.
+    """
+    name, (m, n) = f"{layer}/{kind}", size
+    if name not in found:
+        raise SapError(f"client '{client}': its statistics lack {name}. Leave it out, or merge without statistics.")
+    statistic, shape = found[name], (m, n) if kind == "fisher" else (n, n)
+    if statistic.shape != shape or not is_finite(statistic):
+        raise SapError(
+            f"client '{client}': its {name} must be finite and of shape {shape}, got shape "
+            f"{tuple(statistic.shape)}. Leave it out, or merge without statistics."
+        )
+    lowest = float((statistic if kind == "fisher" else statistic.diagonal()).min())
+    if lowest < 0:
+        raise SapError(
+            f"client '{client}': its {name} must be a mean of squares, and has {lowest:.3g}. "
+            "Leave it out, or merge without statistics."
+        )
+    return statistic
 
 
 class _Opened:

@@ -8,6 +8,7 @@ from sap.report.table import Cell, Column, Table, is_missing, number, text
 
 EMPTY = "This experiment holds no audited merges."
 EXACT = 1e-4  # a relative change below this is rounding, not a property
+MOST = 0.5  # a client with a larger share of the weights counts for more than all others together
 NOTES = (
     "Least squares of the merged update on the clients' updates as the method received them (pruned, rescaled), layer "
     "by layer, weighted by energy; means over held-out domains, of the first seed.",
@@ -15,6 +16,9 @@ NOTES = (
     "combination of the clients explains; cross terms: what of it products B_j A_k of two clients' factors explain. "
     "Norm: against the mean norm of a client. "
     "Survivors: clients that are not zero at an entry.",
+    "More than half: the client with more than half of the absolute weights of a fold, the largest over the folds. It "
+    "outweighs all others together, so the result is that client's more than anybody else's: look at its sample count, its "
+    "norm and its statistics, which are the client's own word.",
     "Order, scale: relative change of the result when the clients come in reverse, or are doubled and it is halved.",
 )
 MEANS = ["unexplained", "cross", "norm_ratio", "survivors", "order", "scale", "rank"]
@@ -34,6 +38,8 @@ def audit_frame(results: Results, per_layer: bool = False) -> pd.DataFrame:
         "weight_low",
         "weight_high",
         "denominator",
+        "dominant",
+        "dominant_share",
         *MEANS,
         "clients",
         "sentence",
@@ -62,6 +68,8 @@ def sentence(row: pd.Series) -> str:
         parts = [f"each client weighs {fraction(row['weight'])}"]
     else:
         parts = [f"the clients weigh {_small(row['weight_low'])} to {_small(row['weight_high'])}"]
+    if row["dominant"]:
+        parts.append(f"{row['dominant']} outweighs all others with {100 * row['dominant_share']:.2g} %")
     share = 100 * row["unexplained"]
     parts.append("nothing else" if share < 0.05 else f"{share:.2g} % of the energy {_rest(row)}")
     parts.append(f"{row['norm_ratio']:.2g} × the norm of a client")
@@ -103,6 +111,7 @@ def _summary(results: Results, point: str, layer: str, rows: pd.DataFrame) -> di
     clients = (each.sum() / present.replace(0, np.nan)).to_numpy(float)
     means = {name: float((rows[name].astype(float) * weights).sum()) for name in MEANS}
     dead = not energy.sum()
+    name, share = ("", np.nan) if dead else _heaviest(rows)
     denominators = rows["denominator"].astype(float)
     record = {
         "point": point,
@@ -112,10 +121,26 @@ def _summary(results: Results, point: str, layer: str, rows: pd.DataFrame) -> di
         "weight_low": np.nan if dead else float(np.nanmin(clients)),
         "weight_high": np.nan if dead else float(np.nanmax(clients)),
         "denominator": float(1 / (weights / denominators).sum()) if denominators.notna().all() else np.nan,
+        "dominant": name if share > MOST + EXACT else "",
+        "dominant_share": share,
         **means,
         "clients": float(rows["coefficients"].map(len).mean()),
     }
     return record | {"sentence": sentence(pd.Series(record))}
+
+
+def _heaviest(rows: pd.DataFrame) -> tuple[str, float]:
+    """(client, share): who has the largest share of a fold's absolute weights, over all folds.
+
+    Fold by fold, because a client that is absent from one would look lighter in a mean.
+    """
+    found = []
+    for _, fold in rows.groupby("target"):
+        if fold["energy"].sum() > 0:
+            each = pd.DataFrame(list(fold["coefficients"])).mul(fold["energy"].to_numpy(float), axis=0).sum().abs()
+            found.append((float(each.max() / each.sum()), str(each.idxmax())) if each.sum() else (0.0, ""))
+    share, name = max(found, key=lambda pair: pair[0])
+    return name, share
 
 
 def _columns() -> list[Column]:
@@ -123,6 +148,7 @@ def _columns() -> list[Column]:
         Column("method", text("method")),
         Column("weight", _weights),
         Column("1/weight", number("denominator", "{:.3g}", absent="–")),
+        Column("more than half", _dominant),
         Column("in no client, %", number("unexplained", "{:.2f}", 100)),
         Column("cross terms, %", number("cross", "{:.2f}", 100)),
         Column("norm", number("norm_ratio", "{:.3f}", absent="–")),
@@ -138,6 +164,10 @@ def _weights(row: pd.Series) -> str:
         return "–"
     spread = f" ({_near(row['weight_low'])} to {_near(row['weight_high'])})"
     return _near(row["weight"]) + (spread if row["weight_high"] - row["weight_low"] > 5e-4 else "")
+
+
+def _dominant(row: pd.Series) -> str:
+    return f"{row['dominant']} ({row['dominant_share']:.2f})" if row["dominant"] else "–"
 
 
 def _near(value: float) -> str:
