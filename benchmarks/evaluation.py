@@ -214,11 +214,11 @@ def vit_plan(folder: Path, precision: str, images: int = 256, clients: int = 4) 
     rng = np.random.default_rng(0)
     side = config["vision_cfg"]["image_size"]
     made = (rng.integers(0, 256, (side, side, 3), np.uint8) for _ in range(images))
-    checksums = write_images(folder / "target/images.npy", made, side)
+    prints = write_images(folder / "target/images.npy", made, side)
     labels = np.arange(images) % 7
     names = [f"class-{label}" for label in range(7)]
     files = [f"{number}.png" for number in range(images)]
-    write_index(folder / "target", files, labels, np.full(images, "test"), checksums, names, {})
+    write_index(folder / "target", files, labels, np.full(images, "test"), prints, names, {})
     plan = {"backbone": str(folder / "backbone"), "classes": str(folder / "classes"), "precision": precision}
     plan |= {"domains": {"target": str(folder / "target")}, "target": "target", "seed": 0, "anchors": {}}
     plan |= {"pooled": None, "oracle": None, "statistics": {}, "clients": {}, "gradients": {"random": {}}}

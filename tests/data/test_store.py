@@ -11,10 +11,10 @@ from sap.provenance import save_meta
 @pytest.fixture
 def folder(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
-    checksums = write_images(tmp_path / "images.npy", iter(images), 8)
+    prints = write_images(tmp_path / "images.npy", iter(images), 8)
     splits = np.array(["train", "val", "test", "train", "test"])
     write_index(
-        tmp_path, [f"f{i}" for i in range(5)], np.array([0, 0, 1, 1, 1]), splits, checksums, ["a", "b"], {"x": "empty"}
+        tmp_path, [f"f{i}" for i in range(5)], np.array([0, 0, 1, 1, 1]), splits, prints, ["a", "b"], {"x": "empty"}
     )
     return tmp_path
 

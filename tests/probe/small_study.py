@@ -21,8 +21,8 @@ SIZE = 16
 
 
 def write_domain(folder, images, labels, splits):
-    checksums = write_images(folder / "images.npy", iter(images), SIZE)
-    write_index(folder, [f"f{i}" for i in range(len(labels))], labels, splits, checksums, CLASSES, {})
+    prints = write_images(folder / "images.npy", iter(images), SIZE)
+    write_index(folder, [f"f{i}" for i in range(len(labels))], labels, splits, prints, CLASSES, {})
     save_meta(folder, {"stage": "prepare_domain", "settings": {"classes": CLASSES}})
 
 

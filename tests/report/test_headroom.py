@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import numpy as np
@@ -22,6 +23,21 @@ def test_the_headroom_needs_nothing_but_its_own_jobs(copy, results):
     for stage in ("evaluate", "audit", "trainings", "saliency", "diagnose"):
         shutil.rmtree(copy.parents[1] / stage)
     assert headroom_frame(load_results(copy)).equals(headroom_frame(results))
+
+
+def test_copies_across_splits_and_domains_are_counted_below_the_table(copy):
+    lines = {
+        "handwritten": ["train,1,a", "test,2,a", "val,3,a", "test,4,b"],  # near: train-test, train-val, test-val
+        "blended": ["train,1,a", "test,5,c"],
+    }
+    plan = json.loads(copy.read_text(encoding="utf-8"))
+    for item in plan["data"]:
+        if item["domain"] in lines:
+            text = "\n".join(["split,digest,phash", *lines[item["domain"]]]) + "\n"
+            (copy.parents[2] / item["folder"] / "index.csv").write_text(text, encoding="utf-8")
+    notes = headroom_table(load_results(copy)).notes
+    assert "Near duplicates in different splits of one domain, pairs: handwritten 3; blended 0." in notes
+    assert "In different domains: 1 pairs of identical images, 2 more pairs of near duplicates." in notes
 
 
 def test_every_domain_counts_the_same_in_the_last_row(results):

@@ -14,6 +14,7 @@ rule headroom_table:
     """Is there room for any method above zero-shot? Made, and printed, before any sweep."""
     input:
         [f"{job['folder']}/meta.json" for job in REPORT["evidence"].get("headroom", [])],
+        [f"{item['folder']}/meta.json" for item in REPORT["data"]],
     output:
         expand("results/tables/{experiment}/headroom.{suffix}", experiment=STUDY.name, suffix=["csv", "md", "tex"]),
         **reported("tables", "table", {catalogue.HEADROOM: catalogue.TABLES[catalogue.HEADROOM]}, "html"),

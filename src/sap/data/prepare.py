@@ -1,6 +1,6 @@
 """The stage `prepare_domain`: one domain's images, decoded, split and written as a store."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from sap.data.copies import Print, joined, pairs_apart
 from sap.data.digits import CLASSES, make_domain
 from sap.data.folder import decode, list_images
 from sap.data.images import Geometry, fit
@@ -24,22 +25,52 @@ def prepare_domain(
     """Write images.npy, index.csv, skipped.csv and examples.safetensors of one domain to `folder`.
 
     `classes` are the class folders in label order. Returns facts for meta.json: `counts` {split: {class: images}},
-    `images` and `skipped` (numbers). Raises SapError for what `options.problems` refuses.
+    `images` and `skipped` (numbers), `copies` (see `_copies`). Raises SapError for what `options.problems` refuses.
     """
     check_shares(options.split)  # before minutes of decoding
     if options.source == "digits":
-        files, labels, checksums, sources, skipped = _digits(domain, options, geometry, classes, Path(folder))
+        files, labels, prints, sources, skipped = _digits(domain, options, geometry, classes, Path(folder))
     else:
-        files, labels, checksums, skipped = _folder(domain, options, geometry, classes, Path(folder), threads)
+        files, labels, prints, skipped = _folder(domain, options, geometry, classes, Path(folder), threads)
         sources = files
+    sources = joined(sources, [found.digest for found in prints])
+    if options.source == "folder":
+        _check_classes(_labels_of_sources(labels, sources), classes, domain, options)
     splits = split_rows(labels, sources, options.split, domain, classes)
-    write_index(folder, files, labels, splits, checksums, classes, skipped)
+    copies = _copies(labels, splits, prints)
+    tqdm.write(copies_in_words(domain, copies))
+    write_index(folder, files, labels, splits, prints, classes, skipped)
     write_examples(folder, labels, splits, len(classes))
     counts = {
         split: {name: int(np.sum((labels == label) & (splits == split))) for label, name in enumerate(classes)}
         for split in SPLITS
     }
-    return {"counts": counts, "images": len(files), "skipped": len(skipped)}
+    return {"counts": counts, "images": len(files), "skipped": len(skipped), "copies": copies}
+
+
+def _labels_of_sources(labels: np.ndarray, sources: Sequence[str]) -> np.ndarray:
+    """Labels of the images of a domain, those of copies once."""
+    return np.array([label for label, _ in dict.fromkeys(zip(labels.tolist(), sources, strict=True))], np.int64)
+
+
+def _copies(labels: np.ndarray, splits: np.ndarray, prints: Sequence[Print]) -> dict[str, int]:
+    """Of one domain: `identical` images that another one before them equals, pairs of equal ones with different labels
+    (`labelled_apart`), and pairs of near ones in different splits (`near_across_splits`)."""
+    digests, near = np.array([found.digest for found in prints]), np.array([found.phash for found in prints])
+    return {
+        "identical": len(digests) - len(np.unique(digests)),
+        "labelled_apart": pairs_apart(digests, labels),
+        "near_across_splits": pairs_apart(near, splits),
+    }
+
+
+def copies_in_words(domain: str, copies: Mapping[str, int]) -> str:
+    """One sentence with the numbers of `_copies`."""
+    said = f"{domain}: {copies['identical']} images are identical to another one"
+    said += ", and share its split" if copies["identical"] else ""
+    if copies["labelled_apart"]:
+        said += f"; {copies['labelled_apart']} such pairs have different classes: one of the two labels is wrong"
+    return f"{said}; {copies['near_across_splits']} pairs of near duplicates lie in different splits."
 
 
 def _digits(domain, options, geometry, classes, folder):
@@ -50,11 +81,11 @@ def _digits(domain, options, geometry, classes, folder):
     images, labels, sources = make_domain(domain, options.digits)
     if options.digits.size != geometry.size:
         images = [fit(Image.fromarray(image), geometry) for image in images]
-    checksums = write_images(folder / "images.npy", images, geometry.size)
+    prints = write_images(folder / "images.npy", images, geometry.size)
     turns = np.arange(len(labels)) % options.digits.per_class
     named = zip(labels, sources, turns, strict=True)
     files = [f"{CLASSES[label]}/{source}-{turn}" for label, source, turn in named]
-    return files, labels, checksums, sources, {}
+    return files, labels, prints, sources, {}
 
 
 def _folder(domain, options, geometry, classes, folder, threads):
@@ -75,8 +106,8 @@ def _folder(domain, options, geometry, classes, folder, threads):
                 _report(listed[position], str(image), options)
         _check_classes(labels[kept], classes, domain, options)
 
-    checksums = write_images(folder / "images.npy", good(), geometry.size)
-    return [listed[position] for position in kept], labels[kept], checksums, skipped
+    prints = write_images(folder / "images.npy", good(), geometry.size)
+    return [listed[position] for position in kept], labels[kept], prints, skipped
 
 
 def _report(file: str, reason: str, options: DataOptions) -> None:
@@ -100,6 +131,6 @@ def _check_classes(labels: np.ndarray, classes: Sequence[str], domain: str, opti
             )
         if 0 < count < n_splits(options.split) and options.problems.thin_class == "refuse":
             raise SapError(
-                f"{where}/{name} has {count} usable image(s), fewer than the {n_splits(options.split)} splits. Add "
-                "images, set data.split.val: 0, or set data.problems.thin_class: allow."
+                f"{where}/{name} has {count} usable image(s), fewer than the {n_splits(options.split)} splits; copies "
+                "count once. Add images, set data.split.val: 0, or set data.problems.thin_class: allow."
             )

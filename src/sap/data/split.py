@@ -17,20 +17,22 @@ def split_rows(
     Within each class the distinct `sources` (in their given order) are shuffled by the domain's, the class's and the
     split's seed, and whole sources are dealt out: all images of a source land in one split. Of n sources, test gets
     `share · n` rounded half up, then val, train the rest; each split with a share gets at least one where the class
-    has that many sources. With fewer, train is served first, then test, then val.
+    has that many sources. With fewer, train is served first, then test, then val. A source with images of several
+    classes is dealt out with the first of them.
     """
     check_shares(options)
     splits = np.empty(len(labels), dtype="<U5")
     names = np.asarray(sources)
+    dealt: dict[str, str] = {}
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        found = np.array(list(dict.fromkeys(names[rows].tolist())))
+        found = [source for source in dict.fromkeys(names[rows].tolist()) if source not in dealt]
         rng = np.random.default_rng(seed_of("split", domain, classes[label], options.seed))
         n_val, n_test = split_sizes(len(found), options)
         order = rng.permutation(len(found))
-        test, val = found[order[:n_test]], found[order[n_test : n_test + n_val]]
-        own = names[rows]
-        splits[rows] = np.where(np.isin(own, test), "test", np.where(np.isin(own, val), "val", "train"))
+        for place, source in enumerate(order):
+            dealt[found[source]] = "test" if place < n_test else "val" if place < n_test + n_val else "train"
+        splits[rows] = [dealt[source] for source in names[rows].tolist()]
     return splits
 
 

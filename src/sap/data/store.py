@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sap.data.copies import Print, print_of
 from sap.io import atomic, damaged, load_tensors, read_csv, save_tensors, unreadable, verified, write_csv
 
 SPLITS = ("train", "val", "test")
-COLUMNS = ["file", "class", "label", "split", "crc32"]
+COLUMNS = ["file", "class", "label", "split", *Print._fields]
 EXAMPLES = "examples.safetensors"
 MOST_EXAMPLES = 10
 
@@ -57,24 +58,23 @@ class Domain(NamedTuple):
         return np.flatnonzero(self.splits == split)
 
 
-def write_images(path: str | Path, images: Iterable[np.ndarray], size: int) -> list[int]:
-    """Append images (size, size, 3) uint8 one by one to a .npy file, atomically; returns the CRC-32 of each.
+def write_images(path: str | Path, images: Iterable[np.ndarray], size: int) -> list[Print]:
+    """Append images (size, size, 3) uint8 one by one to a .npy file, atomically; returns the Print of each.
 
     The number need not be known before: numpy pads the header so that it can be written again at the end. Plain
     appending rather than a writable memory map, because a full disk is then an error and not the signal SIGBUS.
     """
     with atomic(path) as temporary, open(temporary, "wb") as handle:
         _write_header(handle, 0, size)
-        start, checksums = handle.tell(), []
+        start, prints = handle.tell(), []
         for image in images:
-            pixels = np.ascontiguousarray(image, np.uint8).data
-            handle.write(pixels)
-            checksums.append(zlib.crc32(pixels))
+            handle.write(np.ascontiguousarray(image, np.uint8).data)
+            prints.append(print_of(image))
         handle.seek(0)
-        _write_header(handle, len(checksums), size)
+        _write_header(handle, len(prints), size)
         if handle.tell() != start:
             raise RuntimeError(f"{path}: numpy's header changed its length from {start} to {handle.tell()}")
-    return checksums
+    return prints
 
 
 def write_index(
@@ -82,13 +82,14 @@ def write_index(
     files: Sequence[str],
     labels: np.ndarray,
     splits: np.ndarray,
-    checksums: Sequence[int],
+    prints: Sequence[Print],
     classes: Sequence[str],
     skipped: Mapping[str, str],
 ) -> None:
     """Write index.csv (rows in the order of images.npy) and skipped.csv (file, reason)."""
-    rows = zip(files, (classes[label] for label in labels), labels, splits, checksums, strict=True)
-    write_csv(Path(folder) / "index.csv", (dict(zip(COLUMNS, row, strict=True)) for row in rows), COLUMNS)
+    rows = zip(files, (classes[label] for label in labels), labels, splits, prints, strict=True)
+    lines = (dict(zip(COLUMNS, (*row, *found), strict=True)) for *row, found in rows)
+    write_csv(Path(folder) / "index.csv", lines, COLUMNS)
     reasons = [{"file": file, "reason": reason} for file, reason in skipped.items()]
     write_csv(Path(folder) / "skipped.csv", reasons, ["file", "reason"])
 

@@ -174,8 +174,8 @@ def domain_of(name: str) -> str:
 def row_keys(plan: Mapping[str, Any]) -> dict[Name, str]:
     """Key of every row that a shard plan asks for: {(point id, domain): key}.
 
-    A key covers what the number depends on: settings, code, backbone, uploads, sample counts, gradients, test images (through the
-    checksums in index.csv) and text features, each by the digest in its meta.json.
+    A key covers what the number depends on: settings, code, backbone, uploads, sample counts, gradients, test images
+    (through the checksums in index.csv) and text features, each by the digest in its meta.json.
     """
     clients = {name: _digests(folder, *UPLOAD) for name, folder in plan["clients"].items()}
     counts = {name: sample_count(folder) for name, folder in plan["clients"].items()}

@@ -17,8 +17,8 @@ NOTES = (
     "Norm: against the mean norm of a client. "
     "Survivors: clients that are not zero at an entry.",
     "More than half: the client with more than half of the absolute weights of a fold, the largest over the folds. It "
-    "outweighs all others together, so the result is that client's more than anybody else's: look at its sample count, its "
-    "norm and its statistics, which are the client's own word.",
+    "outweighs all others together, so the result is that client's more than anybody else's: look at its sample count, "
+    "its norm and its statistics, which are the client's own word.",
     "Order, scale: relative change of the result when the clients come in reverse, or are doubled and it is halved.",
 )
 MEANS = ["unexplained", "cross", "norm_ratio", "survivors", "order", "scale", "rank"]

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sap.io import load_tensors
+from sap.report.copies import copies_notes
 from sap.report.frame import Results
 from sap.report.table import Column, Table, effect_columns, interval, mean_sd, number, percent, points_of, text
 from sap.stats.effect import Effect, crossed_effect
@@ -118,7 +119,7 @@ def headroom_table(results: Results) -> Table:
         Column("seeds", number("seeds")),
     ]
     said = () if frame.empty else tuple(frame["sentence"])
-    return Table(frame, columns, EMPTY, notes=(*said, *NOTES))
+    return Table(frame, columns, EMPTY, notes=(*said, *copies_notes(results), *NOTES))
 
 
 def _record(domain: str, parts: Sequence[Arrays], margin: float) -> dict[str, Any]:
