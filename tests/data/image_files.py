@@ -23,14 +23,22 @@ def deep_png(path, colour):
     """A 16-bit PNG, grey (0) or RGB (2); Pillow writes the former only."""
     channels = {0: 1, 2: 3}[colour]
     rows = b"".join(b"\0" + os.urandom(8 * channels * 2) for _ in range(8))
+    _png(path, 8, 16, colour, zlib.compress(rows))
 
+
+def large_png(path, side):
+    """A black PNG of one bit per pixel: a thousandth of the bytes that it decodes to."""
+    deflate = zlib.compressobj(9)
+    row = bytes(1 + (side + 7) // 8)
+    _png(path, side, 1, 0, b"".join([deflate.compress(row) for _ in range(side)]) + deflate.flush())
+
+
+def _png(path, side, bits, colour, data):
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = struct.pack(">IIBBBBB", 8, 8, 16, colour, 0, 0, 0)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    )
+    header = struct.pack(">IIBBBBB", side, side, bits, colour, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
 
 
 def deep_tiff(path):

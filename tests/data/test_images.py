@@ -1,12 +1,16 @@
 """Geometry equals open_clip's, and every kind of bad file has its reason."""
 
+import os
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from sap.data import images
-from sap.data.images import BadImage, Geometry, fit, read_image
-from tests.data.image_files import bmp_565, picture, write_bad
+from sap.data.images import FORMATS, BadImage, Geometry, fit, read_image
+from tests.data.image_files import bmp_565, large_png, picture, write_bad
 
 GEOMETRY = Geometry(32)
 SIZES = [(32, 32), (64, 64), (45, 31), (31, 45), (33, 200), (20, 11), (7, 19), (101, 77)]
@@ -67,6 +71,50 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypa
     monkeypatch.setattr(images, "MAX_PIXELS", 3599)
     with pytest.raises(BadImage, match="60 × 60 pixels"):
         read_image(path, tmp_path, GEOMETRY)
+
+
+@pytest.mark.parametrize(("side", "words"), [(30_000, "more pixels than are safe"), (11_000, "11000 × 11000 pixels")])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_small_file_of_many_pixels_is_refused_by_its_header(side, words, tmp_path):
+    large_png(tmp_path / "bomb.png", side)
+    assert (tmp_path / "bomb.png").stat().st_size < 200_000
+    with pytest.raises(BadImage, match=words):
+        read_image(tmp_path / "bomb.png", tmp_path, GEOMETRY)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_documented_format_is_read(kind, tmp_path):
+    picture((40, 30)).save(tmp_path / "image", kind)
+    with Image.open(tmp_path / "image") as image:
+        assert image.format == kind
+        expected = fit(image, GEOMETRY)
+    assert np.array_equal(read_image(tmp_path / "image", tmp_path, GEOMETRY), expected)
+    listed = (Path(__file__).parents[2] / "docs/your-own-data.md").read_text(encoding="utf-8")
+    assert ", ".join(FORMATS) in listed
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PCX", "TGA", "ICO", "JPEG2000"])
+def test_any_other_format_is_refused_whatever_the_files_name(kind, tmp_path):
+    picture((32, 32)).save(tmp_path / "image.png", kind)
+    with pytest.raises(BadImage, match=r"not an image of a format that is read \(JPEG, PNG, "):
+        read_image(tmp_path / "image.png", tmp_path, GEOMETRY)
+
+
+def test_an_eps_named_png_starts_no_ghostscript(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    trap = tmp_path / "bin" / "gs"
+    trap.write_text(f"#!/bin/sh\necho started >> {tmp_path}/started\n", encoding="utf-8")
+    trap.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{trap.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # Pillow's memory of where it lies
+    path = tmp_path / "image.png"
+    picture((20, 20)).save(path, "EPS")
+    with pytest.raises(BadImage, match="not an image of a format that is read"):
+        read_image(path, tmp_path, GEOMETRY)
+    assert not (tmp_path / "started").exists()
+    with suppress(OSError), Image.open(path) as image:  # the trap works: Pillow with all its formats steps into it
+        image.load()
+    assert (tmp_path / "started").exists()
 
 
 def test_a_sliver_that_only_resizing_would_blow_up_is_refused(tmp_path):

@@ -7,6 +7,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs: a quarter of a gigabyte as RGB
+# What is read, by Pillow's names (PPM has PGM and PBM, too). Its other decoders are kept away from files of others: that
+# of EPS starts Ghostscript, those of rare formats are the least looked at.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -27,8 +30,8 @@ def read_image(path: Path, root: Path, geometry: Geometry) -> np.ndarray:
     """Decode a file to (size, size, 3) uint8 RGB. EXIF rotation is not applied (open_clip does not); the first frame
     of an animation counts.
 
-    Raises BadImage for a path that leaves `root`, an empty, truncated, corrupt or non-image file, more than 8 bits per
-    channel, and images (or shapes) too large to decode.
+    Raises BadImage for a path that leaves `root`, an empty, truncated, corrupt or non-image file, a format that is not
+    one of FORMATS, more than 8 bits per channel, and images (or shapes) too large to decode.
     """
     try:
         inside, is_file = path.resolve().is_relative_to(root.resolve()), path.is_file()
@@ -41,14 +44,16 @@ def read_image(path: Path, root: Path, geometry: Geometry) -> np.ndarray:
     try:
         if path.stat().st_size == 0:
             raise BadImage("empty file (0 bytes)")
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             _check(image, geometry)
             image.load()
             return fit(image, geometry)
     except BadImage:
         raise
     except Image.UnidentifiedImageError:
-        raise BadImage("not an image") from None
+        raise BadImage(f"not an image of a format that is read ({', '.join(FORMATS)})") from None
+    except Image.DecompressionBombError as error:  # Pillow's own check, by the header
+        raise BadImage(f"more pixels than are safe to decode ({error})") from None
     except Exception as error:  # decoders raise whatever a broken byte leads to: OSError, SyntaxError, struct.error ...
         raise BadImage(f"corrupt or truncated ({type(error).__name__}: {error})") from error
 
