@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs: a quarter of a gigabyte as RGB
-# What is read, by Pillow's names (PPM has PGM and PBM, too). Its other decoders are kept away from files of others: that
-# of EPS starts Ghostscript, those of rare formats are the least looked at.
+# What is read, by Pillow's names (PPM has PGM and PBM, too). Its other decoders are kept away from files of others:
+# that of EPS starts Ghostscript, those of rare formats are the least looked at.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
