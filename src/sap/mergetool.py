@@ -18,14 +18,17 @@ from sap.compose import Composer
 from sap.config import parse
 from sap.errors import SapError
 from sap.export import write_adapter
-from sap.factors import Entry, Factors, map_tensors, shape
+from sap.factors import Entry, Factors, shape
 from sap.io import canonical, read_json, save_tensors, write_json
 from sap.lowrank import truncate
 from sap.merge._api import METHODS
+from sap.output import check_folder
 from sap.provenance import Clock, save_meta
+from sap.shared import describe, same_layers
 from sap.update import Update, check_update, load_adapter, save_update
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CHECKPOINT_CONFIG = "open_clip_config.json"  # sap.clip.checkpoint.CONFIG_FILE, without importing open_clip
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -39,6 +42,7 @@ class Request:
     base: Path | None = None  # the checkpoint that the update is added to
     missing: str = "refuse"  # or "zero": a layer that an adapter lacks counts as an update of zero
     any_base: bool = False  # merge adapters whose configs name different base models
+    force: bool = False  # overwrite what lies in `out`, and delete what an earlier merge left there
     seed: int = 0
 
 
@@ -52,12 +56,13 @@ def merge_adapters(
     clock = Clock()
     clients = name_clients(folders)
     _check_places(clients, request)
+    stale = check_folder(request.out, _files(request), request.force)
     counts = _check_weights(list(clients), weights, point["merge"])
     updates = {name: load_adapter(folder) for name, folder in clients.items()}
     configs = {name: read_json(folder / CONFIG) for name, folder in clients.items()}
     base_model = _base_model(_named(configs, "base_model_name_or_path"), request.any_base)
     tasks = set(_named(configs, "task_type").values())
-    updates = _same_layers(updates, request.missing)
+    updates, having = same_layers(updates, request.missing)
     merged, lost = _with_rank(Composer(updates, counts, seed=request.seed).merge(point), updates, request)
 
     try:
@@ -66,14 +71,14 @@ def merge_adapters(
         raise SapError(f"--out {request.out} cannot be made ({error}). Name another folder.") from error
     if request.form == "delta":
         save_update(request.out / "update.safetensors", merged, {"settings": canonical(dict(point))})
-        written = ["update.safetensors"]
         load = f'sap.update.load_update("{request.out}/update.safetensors")'
     elif request.form == "adapter":
         write_adapter(request.out, merged, base_model, tasks.pop() if len(tasks) == 1 else None)
-        written = [CONFIG, WEIGHTS]
         load = f'PeftModel.from_pretrained(model, "{request.out}")'
     else:
-        written, load = _write_checkpoint(request, merged)
+        load = _write_checkpoint(request, merged)
+    for path in stale:
+        path.unlink()
 
     inputs = {f"{name}/{file}": folder / file for name, folder in clients.items() for file in (CONFIG, WEIGHTS)}
     settings = {"point": dict(point), "weights": counts, "as": request.form, "rank": request.rank}
@@ -81,18 +86,20 @@ def merge_adapters(
     norms = merged.norms()
     ranks = {layer: entry.A.shape[0] if isinstance(entry, Factors) else None for layer, entry in merged.items()}
     facts = {"clients": sorted(clients), "base_model": base_model, "norms": norms, "ranks": ranks, "lost_energy": lost}
+    facts |= {"adapters_of_layer": having} if request.missing == "zero" else {}
     inputs |= {"base": _weights_file(request.base)} if request.base else {}
     meta = clock.meta("merge", settings, inputs, "", **facts)
-    save_meta(request.out, meta, written)
+    save_meta(request.out, meta, _files(request))
     return [
         f"merged {len(clients)} adapters: {', '.join(sorted(clients))}",
         f"method: {_settings(point['merge'])}" + _pruning(point),
         f"weights: {'equal' if counts is None else _settings(counts)}",
-        f"layers: {len(merged)}; ranks of the adapters: {', '.join(_ranks(updates[name]) for name in sorted(updates))}",
+        f"layers: {describe(having, len(clients))}; ranks of the adapters: "
+        f"{', '.join(_ranks(updates[name]) for name in sorted(updates))}",
         f"norm: adapters {', '.join(f'{updates[name].norm():.4g}' for name in sorted(updates))}; "
         f"merged {merged.norm():.4g} (λ = {point.get('scale', 1):g})",
         f"merged update: {'dense' if None in ranks.values() else f'rank {_ranks(merged)}'}, {_loss(lost)}",
-        f"wrote {request.form} to {request.out} in {meta['seconds']:.1f} s; load it with",
+        f"wrote {request.form} to {request.out} in {meta['seconds']:.1f} s{_deleted(stale)}; load it with",
         f"  {load}",
     ]
 
@@ -171,23 +178,6 @@ def _base_model(named: Mapping[str, str], any_base: bool) -> str | None:
     )
 
 
-def _same_layers(updates: Mapping[str, Update], missing: str) -> dict[str, Update]:
-    """The updates with the same layers; SapError naming the first that an adapter lacks, unless missing is zero."""
-    entries = {layer: entry for name in sorted(updates) for layer, entry in updates[name].items()}
-    for layer in Update(entries):
-        having = [name for name in sorted(updates) if layer in updates[name]]
-        lacking = [name for name in sorted(updates) if layer not in updates[name]]
-        if lacking and missing == "refuse":
-            raise SapError(
-                f"adapter '{lacking[0]}' does not adapt layer {layer}, adapter '{having[0]}' does. Merge adapters of "
-                "the same layers, or take an absent layer as an update of zero with --missing zero."
-            )
-        if lacking:
-            zero = map_tensors(torch.zeros_like, entries[layer])
-            updates = {name: Update({layer: zero} | dict(update)) for name, update in updates.items()}
-    return updates
-
-
 def _with_rank(merged: Update, updates: Mapping[str, Update], request: Request) -> tuple[Update, dict[str, Any] | None]:
     """(the update as it is written, the energy that its rank loses or None); an adapter's layers all become Factors.
 
@@ -232,9 +222,18 @@ def _weights_file(base: Path) -> Path:
     return file
 
 
-def _write_checkpoint(request: Request, merged: Update) -> tuple[list[str], str]:
-    """Write the base with the update added, each weight in its own precision; returns (files, how to load them)."""
-    from sap.clip.checkpoint import CONFIG_FILE, read_weights
+def _files(request: Request) -> list[str]:
+    """Names of the files that a form consists of, beside meta.json."""
+    if request.form == "adapter":
+        return [CONFIG, WEIGHTS]
+    if request.form == "delta":
+        return ["update.safetensors"]
+    return [f"{_weights_file(request.base).stem}.safetensors"] + [CHECKPOINT_CONFIG] * request.base.is_dir()
+
+
+def _write_checkpoint(request: Request, merged: Update) -> str:
+    """Write the base with the update added, each weight in its own precision; returns how to load it."""
+    from sap.clip.checkpoint import read_weights
 
     file = _weights_file(request.base)
     weights = {name: tensor.clone() for name, tensor in read_weights(file).items()}  # tied ones share memory
@@ -248,12 +247,12 @@ def _write_checkpoint(request: Request, merged: Update) -> tuple[list[str], str]
         precise = torch.promote_types(weight.dtype, torch.float32)
         weights[layer] = (weight.to(precise) + merged.dense(layer).to(precise)).to(weight.dtype)
     Update({layer: weights[layer] for layer in merged}).check_finite(f"{file} with the merged update")
-    target = request.out / f"{file.stem}.safetensors"
+    target = request.out / _files(request)[0]
     save_tensors(target, weights)
     if not request.base.is_dir():
-        return [target.name], f'open_clip.create_model(MODEL, pretrained="{target}")'
-    write_json(request.out / CONFIG_FILE, read_json(request.base / CONFIG_FILE))
-    return [target.name, CONFIG_FILE], f'open_clip.create_model("local-dir:{request.out}")'
+        return f'open_clip.create_model(MODEL, pretrained="{target}")'
+    write_json(request.out / CHECKPOINT_CONFIG, read_json(request.base / CHECKPOINT_CONFIG))
+    return f'open_clip.create_model("local-dir:{request.out}")'
 
 
 def _settings(values: Mapping[str, Any]) -> str:
@@ -268,6 +267,10 @@ def _pruning(point: Mapping[str, Any]) -> str:
 def _ranks(update: Update) -> str:
     ranks = [entry.A.shape[0] for entry in update.values()]
     return f"{min(ranks)}" + (f" to {max(ranks)}" if min(ranks) < max(ranks) else "")
+
+
+def _deleted(stale: Sequence[Path]) -> str:
+    return f" and deleted {', '.join(path.name for path in stale)} of an earlier merge" if stale else ""
 
 
 def _loss(lost: Mapping[str, Any] | None) -> str:

@@ -20,7 +20,7 @@ from sap.clip.lora import add_adapter, save_adapter, trainable
 from sap.clip.options import LoraOptions
 from sap.compose import Composer
 from sap.errors import SapError
-from sap.io import digest_file, read_json
+from sap.io import digest_file, read_json, sealed, write_json
 from sap.mergetool import name_clients
 from sap.update import load_adapter, load_update
 
@@ -215,8 +215,8 @@ def test_base_model_and_task_go_into_the_merged_adapter_and_must_agree(merge, ad
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     assert (config["base_model_name_or_path"], config["task_type"]) == ("org/one", "CAUSAL_LM")
     with pytest.raises(SapError, match="'law' was trained on org/one, adapter 'med' on org/two"):
-        merge("med", "law")
-    _, folder = merge("med", "law", "--any-base")
+        merge("med", "law", out="any")
+    _, folder = merge("med", "law", "--any-base", out="any")
     assert json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"] is None
 
 
@@ -373,8 +373,126 @@ def test_inputs_are_never_overwritten(merge, adapters, vits, tmp_path):
     with pytest.raises(SapError, match="holds one of the inputs"):
         merge("photo", "sketch", "--as", "checkpoint", "--base", vits, out=str(vits))
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(SapError, match="cannot be made"):
+    with pytest.raises(SapError, match="--out file is a file"):
         merge("law", "med", out="file")
+    (tmp_path / "link").symlink_to("nowhere/else")
+    with pytest.raises(SapError, match="--out link cannot be made"):
+        merge("law", "med", out="link")
+
+
+def test_what_lies_in_the_folder_is_not_overwritten_unasked(merge, adapters, tmp_path):
+    """Somebody's adapter, which is no input; a file under a name that the result needs; an earlier merge."""
+    theirs = {path.name: path.read_bytes() for path in (tmp_path / "art").iterdir()}
+    for form in ("adapter", "delta"):
+        with pytest.raises(SapError, match=r"--out art already holds adapter_config\.json, adapter_model\.safetensors"):
+            merge("law", "med", "--as", form, out="art")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "art").iterdir()} == theirs
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/meta.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(SapError, match=r"--out notes already holds meta\.json\. Name another folder, or add --force"):
+        merge("law", "med", out="notes")
+    merge("law", "med", out="earlier")
+    before = (tmp_path / "earlier/meta.json").read_bytes()
+    for form in ("adapter", "delta"):
+        with pytest.raises(SapError, match="--out earlier already holds adapter_"):
+            merge("law", "art", "--as", form, out="earlier")
+    assert (tmp_path / "earlier/meta.json").read_bytes() == before
+
+
+def test_forced_nothing_of_an_earlier_merge_stays_and_nothing_of_others_goes(merge, adapters, vits, tmp_path):
+    def held():
+        return sorted(path.name for path in (tmp_path / "out").iterdir())
+
+    clients = ("photo", "sketch")
+    merge(*clients)
+    (tmp_path / "out/README.md").write_text("mine", encoding="utf-8")
+    (tmp_path / "out/adapter_model.bin").write_bytes(b"mine")
+    summary, folder = merge(*clients, "--as", "delta", "--force")
+    assert held() == ["README.md", "adapter_model.bin", "meta.json", "update.safetensors"]
+    assert "deleted adapter_config.json, adapter_model.safetensors of an earlier merge; load it with" in summary
+    assert load_update(folder / "update.safetensors").norm() > 0
+    merge(*clients, "--as", "checkpoint", "--base", vits, "--force")
+    assert held() == [
+        "README.md",
+        "adapter_model.bin",
+        "meta.json",
+        "open_clip_config.json",
+        "open_clip_model.safetensors",
+    ]
+    summary, _ = merge(*clients, "clipart", "--force")
+    assert held() == ["README.md", "adapter_config.json", "adapter_model.bin", "adapter_model.safetensors", "meta.json"]
+    assert set(read_json(folder / "meta.json")["files"]) == {"adapter_config.json", "adapter_model.safetensors"}
+    assert (tmp_path / "out/README.md").read_text(encoding="utf-8") == "mine"
+    merge(*clients, "--force")
+    assert read_json(folder / "meta.json")["clients"] == ["photo", "sketch"]
+
+
+def test_a_file_that_somebody_changed_since_is_not_deleted_even_when_forced(merge, adapters, tmp_path):
+    merge("law", "med", "--as", "delta")
+    save_file({"mine": torch.ones(2)}, str(tmp_path / "out/update.safetensors"))
+    with pytest.raises(SapError, match=r"update\.safetensors is not what the earlier merge wrote there"):
+        merge("law", "med", "--force")
+    assert set(load_file(tmp_path / "out/update.safetensors")) == {"mine"}
+    merge("law", "med", "--as", "delta", "--force")  # overwriting is what was asked for
+    assert "mine" not in load_file(tmp_path / "out/update.safetensors")
+
+
+def test_a_meta_json_cannot_point_the_deletion_elsewhere(merge, adapters, tmp_path):
+    (tmp_path / "precious").write_text("mine", encoding="utf-8")
+    files = {"../precious": digest_file(tmp_path / "precious")}
+    write_json(tmp_path / "out/meta.json", sealed({"stage": "merge", "files": files}))
+    merge("law", "med", "--force")
+    assert (tmp_path / "precious").exists()
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(merge, adapters, tmp_path):
+    (tmp_path / "out/adapter_config.json").mkdir(parents=True)
+    with pytest.raises(SapError, match=r"holds a folder adapter_config\.json"):
+        merge("law", "med", "--force")
+
+
+def rename_layers(folder, old, new):
+    tensors = load_file(folder / "adapter_model.safetensors")
+    tensors = {key.replace(old, new): tensor for key, tensor in tensors.items()}
+    save_file(tensors, str(folder / "adapter_model.safetensors"))
+
+
+def test_adapters_that_share_no_layer_are_refused_whatever_is_missing(merge, adapters, tmp_path):
+    rename_layers(tmp_path / "art", "layers.", "encoder.layer.")
+    words = (
+        r"adapters 'art' and 'law' share no layer: one adapts encoder\.layer\.0\.q_proj\.weight, the other "
+        r"layers\.0\.q_proj\.weight"
+    )
+    for adapters_, missing in ((("law", "art"), "zero"), (("law", "med", "art"), "zero"), (("law", "art"), "refuse")):
+        with pytest.raises(SapError, match=words):
+            merge(*adapters_, "--missing", missing)
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_models_are_refused_also_where_each_has_two_adapters(merge, adapters, tmp_path):
+    train(tmp_path / "bio", seed=9, r=2)
+    for name in ("art", "bio"):
+        rename_layers(tmp_path / name, "layers.", "encoder.layer.")
+    with pytest.raises(SapError, match="adapters 'art' and 'law' share no layer"):
+        merge("law", "med", "art", "bio", "--missing", "zero")
+
+
+def test_layers_that_some_adapters_share_are_counted(merge, adapters, tmp_path):
+    """law: layers 0 and 1; wide: o_proj of both, too; half: o_proj of layer 0 alone, which it shares with wide."""
+    train(tmp_path / "wide", ("q_proj", "v_proj", "o_proj"), seed=7, r=2)
+    train(tmp_path / "half", ("layers.0.o_proj",), seed=8, r=2)
+    summary, folder = merge("law", "wide", "half", "--missing", "zero")
+    having = read_json(folder / "meta.json")["adapters_of_layer"]
+    assert having == {
+        f"layers.{block}.{name}.weight": 2 - (block == 1 and name == "o_proj")
+        for block in (0, 1)
+        for name in ("o_proj", "q_proj", "v_proj")
+    }
+    assert "layers: 6: 5 in 2 (layers.0.o_proj.weight, …); 1 in 1 (layers.1.o_proj.weight); ranks" in summary
+    summary, _ = merge("law", "wide", "--missing", "zero", out="two")
+    assert "layers: 6: 4 in all 2; 2 in 1 (layers.0.o_proj.weight, …); ranks" in summary
+    summary, folder = merge("law", "med", "--missing", "zero", out="same")
+    assert "layers: 4; ranks" in summary
 
 
 def test_the_command_merges_without_open_clip_transformers_or_peft(adapters, tmp_path):

@@ -25,6 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--base", type=Path, metavar="CHECKPOINT", help="file or open_clip folder for --as checkpoint")
     parser.add_argument("--missing", choices=("refuse", "zero"), default="refuse", help="layers that an adapter lacks")
     parser.add_argument("--any-base", action="store_true", help="merge although the configs name different base models")
+    parser.add_argument("--force", action="store_true", help="overwrite files in --out, delete an earlier merge's")
     parser.add_argument("--seed", type=int, default=0, help="decides random masks and random methods")
     parser.add_argument("--list", action="store_true", help="print every method with its options, and stop")
     rule = parser.add_argument_group("for the workflow's rule")
@@ -44,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
         point = read_point(args.method, args.set, {name: getattr(args, name) for name in FIELDS})
         from sap.mergetool import Request, merge_adapters
 
-        names = ("out", "form", "rank", "base", "missing", "any_base", "seed")
+        names = ("out", "form", "rank", "base", "missing", "any_base", "force", "seed")
         request = Request(**{name: getattr(args, name) for name in names})
         print("\n".join(merge_adapters(args.adapters, args.weights, point, request)))
 
