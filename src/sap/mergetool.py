@@ -19,17 +19,18 @@ from sap.config import parse
 from sap.errors import SapError
 from sap.export import write_adapter
 from sap.factors import Entry, Factors, shape
-from sap.io import canonical, read_json, save_tensors, write_json
+from sap.foreign import read_json
+from sap.io import canonical, save_tensors, write_json
 from sap.lowrank import truncate
 from sap.merge._api import METHODS
 from sap.output import check_folder
 from sap.provenance import Clock, save_meta
+from sap.realfile import real_file
 from sap.shared import describe, same_layers
 from sap.update import Update, check_update, load_adapter, save_update
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CHECKPOINT_CONFIG = "open_clip_config.json"  # sap.clip.checkpoint.CONFIG_FILE, without importing open_clip
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ def _check_places(clients: Mapping[str, Path], request: Request) -> None:
         for file in (CONFIG, WEIGHTS):
             if not (folder / file).is_file():
                 raise SapError(f"{folder} holds no {file}, so it is not a PEFT adapter that can be read safely.")
+            real_file(folder / file)
     if request.rank is not None and request.rank < 1:
         raise SapError(f"--rank must be at least 1, got {request.rank}.")
     sources = [*clients.values()]
@@ -233,7 +235,7 @@ def _files(request: Request) -> list[str]:
 
 def _write_checkpoint(request: Request, merged: Update) -> str:
     """Write the base with the update added, each weight in its own precision; returns how to load it."""
-    from sap.clip.checkpoint import read_weights
+    from sap.clip.checkpoint import FLOATS, read_weights
 
     file = _weights_file(request.base)
     weights = {name: tensor.clone() for name, tensor in read_weights(file).items()}  # tied ones share memory

@@ -5,7 +5,6 @@ The format is open_clip's own local directory: `open_clip_config.json` ({"model_
 """
 
 import copy
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,15 @@ from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transform import PreprocessCfg
 from torch import nn
 
+from sap.clip.torchfile import most_bytes, read_torch_file
 from sap.errors import SapError
-from sap.io import load_tensors, read_json, save_tensors, write_json
+from sap.foreign import JSON_BYTES, read_json
+from sap.io import load_tensors, save_tensors, write_json
+from sap.realfile import real_file
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 PREPROCESS_KEYS = ("size", "mean", "std", "interpolation", "resize_mode")
 
 
@@ -61,7 +64,7 @@ def read_config(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Accepts both the full form {"model_cfg", "preprocess_cfg"} and a bare model config. Raises SapError.
     """
-    config = read_json(path)
+    config = read_json(real_file(path, JSON_BYTES))
     if not isinstance(config, dict):
         raise SapError(f"{path}: must hold a JSON object with model_cfg, got a {type(config).__name__}.")
     model_cfg, preprocess = config.get("model_cfg", config), config.get("preprocess_cfg") or {}
@@ -95,23 +98,10 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
 
     Unwraps {"state_dict": ...} and a `module.` prefix. Raises SapError for missing, truncated or unsafe files.
     """
-    path = Path(path)
+    path = real_file(path)
     if path.suffix == ".safetensors":
         return load_tensors(path)
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise SapError(
-            f"{path}: holds pickled Python objects, not only weights, and is not loaded because that runs code. "
-            "Save its state dict as .safetensors and name that file."
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        if "TorchScript" in str(error):  # torch's own advice there is to let the file run code
-            raise SapError(
-                f"{path}: is a TorchScript archive, a program, and is not run. Save its state dict as .safetensors "
-                "and name that file."
-            ) from error
-        raise SapError(f"{path}: cannot be read as a weights file ({error}). Copy or download it again.") from error
+    loaded = read_torch_file(path)
     weights = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()
@@ -119,7 +109,18 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         raise SapError(
             f"{path}: must hold a state dict (names to tensors). Save `model.state_dict()` and name that file."
         )
+    odd = [name for name, value in weights.items() if not _is_plain(value)]
+    if odd or sum(value.nbytes for value in weights.values()) > most_bytes(path):
+        what = f"{odd[0]} is no plain tensor" if odd else "its tensors have more numbers than the file"
+        raise SapError(
+            f"{path}: {what}. Save the weights as dense tensors, `value.clone()` of each, and name that file."
+        )
     return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """True for numbers in memory, one by one: not sparse, not quantised, not without data."""
+    return tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], where: str | Path) -> None:
@@ -129,9 +130,15 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], where: s
     refused and not interpolated. Raises SapError naming the first weights that do not fit.
     """
     own = model.state_dict()
-    given = dict(convert_state_dict(model, dict(weights)))
-    if "positional_embedding" in given and not hasattr(model, "positional_embedding"):
-        given = convert_to_custom_text_state_dict(given)
+    try:
+        given = dict(convert_state_dict(model, dict(weights)))
+        if "positional_embedding" in given and not hasattr(model, "positional_embedding"):
+            given = convert_to_custom_text_state_dict(given)
+    except Exception as error:  # it takes a layout for granted once it has seen one of its names
+        raise SapError(
+            f"{where}: its names look like those of a layout that open_clip converts, but the conversion fails "
+            f"({type(error).__name__}: {error}). Name weights in open_clip's own layout."
+        ) from error
     for name in ("logit_scale", "logit_bias"):
         if name in given and name in own and given[name].numel() == 1:
             given[name] = given[name].reshape(own[name].shape)
@@ -143,6 +150,13 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], where: s
         raise SapError(
             f"{where}: {name} must have shape {tuple(own[name].shape)} for this model config, "
             f"was {tuple(given[name].shape)} ({len(wrong)} such weights). Use the config that belongs to the weights."
+        )
+    coded = [name for name in own if own[name].is_floating_point() and given[name].dtype not in FLOATS]
+    if coded:
+        name = coded[0]
+        raise SapError(
+            f"{where}: {name} holds {given[name].dtype}, not plain floating-point numbers ({len(coded)} such weights). "
+            "Name the weights before quantisation."
         )
     broken = [name for name, value in given.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:

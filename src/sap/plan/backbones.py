@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from sap.errors import SapError
+from sap.foreign import JSON_BYTES
 from sap.io import read_json
+from sap.realfile import real_file
 from sap.registry import unknown
 
 
@@ -46,9 +48,10 @@ def files_of(backbone: Mapping[str, Any]) -> list[str]:
         )
     if not checkpoint.exists():
         raise SapError(f"backbone.checkpoint: {checkpoint} does not exist. Name a weights file or an open_clip folder.")
-    files = [checkpoint]
     if checkpoint.is_dir():
         files = sorted(path for path in checkpoint.iterdir() if path.suffix in {".json", ".safetensors", ".bin", ".pt"})
+    else:
+        files = [real_file(checkpoint)]
     return [str(path) for path in files] + ([backbone["model_config"]] if backbone["model_config"] else [])
 
 
@@ -68,8 +71,10 @@ def _configs(backbone: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[st
 
 def _user_json(path: str | Path, key: str) -> Mapping[str, Any]:
     try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config = json.loads(real_file(path, JSON_BYTES).read_text(encoding="utf-8"))
+    except SapError as error:
+        raise SapError(f"{key}: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
         raise SapError(f"{key}: {path} is no readable JSON file ({error}). Name one in open_clip's format.") from error
     if not isinstance(config, dict):
         raise SapError(f"{key}: {path} must hold a JSON object in open_clip's format, got {type(config).__name__}.")
