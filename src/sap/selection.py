@@ -41,6 +41,14 @@ def find_cut(scores: list[Tensor], dropped: int) -> Cut:
     return find_cuts(scores, [dropped])[0]
 
 
+def find_threshold(scores: list[Tensor], place: int) -> Cut:
+    """The cut below the `place`-th smallest entry of all `scores` together, 1 … N: it and all equal to it stay.
+
+    Place 0 keeps everything.
+    """
+    return Cut(find_cut(scores, place).value, 0, 0)
+
+
 def find_cuts(scores: list[Tensor], dropped: Sequence[int]) -> list[Cut]:
     """`find_cut` for several numbers of dropped entries."""
     places = sorted({count - 1 for count in dropped if count})

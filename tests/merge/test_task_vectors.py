@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sap.compose import Composer
 from sap.errors import SapError
@@ -9,7 +11,7 @@ from sap.factors import Factors
 from sap.merge._combine import by_sign
 from sap.merge._dropping import LEVELS, keep_mask
 from sap.merge._trimming import largest
-from sap.selection import find_cut, kept
+from sap.selection import find_cut, floor_share, kept
 from sap.update import Update
 from tests.merge import closed_form
 from tests.merge.closed_form import LAYER, assert_numbers
@@ -110,6 +112,74 @@ def test_the_election_takes_the_mean_the_sum_or_the_largest_of_those_that_agree(
     assert row_of("ties", *rows, density=1.0, average="sum") == [3.0, -3.0, 3.0, 1.0, 0.0]
     assert row_of("emr", *rows) == [3.0, -2.0, 2.0, 1.0, 0.0]
     assert row_of("ties", *rows, density=1.0, elect="frequency") == [-1.0, -1.5, 1.5, 1.0, 0.0]
+
+
+def test_an_entry_whose_sum_is_zero_takes_the_sign_of_most_entries_on_demand():
+    rows = [1.0, -2.0, -3.0, -4.0], [-1.0, -2.0, -3.0, -4.0]
+    authors = {"density": 1.0, "trim": "model", "kept": "inclusive"}
+    assert row_of("ties", *rows, **authors) == [1.0, -2.0, -3.0, -4.0]  # as peft and mergekit
+    assert row_of("ties", *rows, **authors, elect="majority") == [-1.0, -2.0, -3.0, -4.0]
+    flipped = [[-value for value in row] for row in rows]
+    assert row_of("ties", *flipped, **authors, elect="majority") == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_the_majority_is_that_of_all_layers():
+    layers = {"a": ([1.0, 2.0, 2.0], [-1.0, 2.0, 2.0]), "b": ([-1.0, -2.0, -3.0], [-2.0, -2.0, -3.0])}
+    updates = {
+        client: Update({layer: torch.tensor([rows[k]], dtype=torch.float64) for layer, rows in layers.items()})
+        for k, client in enumerate(("art", "photo"))
+    }
+    for trim in ("layer", "model"):  # + has two entries of layer a alone, − three of layer b besides
+        merged = merge("ties", updates, density=1.0, trim=trim, elect="majority")
+        assert merged.dense("a").tolist() == [[-1.0, 2.0, 2.0]]
+
+
+def ties_of_the_authors(clients, density, average):
+    """TIES as its authors' code does it, entry by entry; `clients`: lists of numbers of one flat model."""
+    n_kept = floor_share(density, len(clients[0]))
+    trimmed = []
+    for client in clients:
+        ranked = sorted(map(abs, client))
+        threshold = ranked[len(client) - n_kept - 1] if n_kept < len(client) else 0
+        trimmed.append([value if abs(value) >= threshold else 0.0 for value in client])
+    sums = [sum(values) for values in zip(*trimmed, strict=True)]
+    more = sum((total > 0) - (total < 0) for total in sums)
+    majority = (more > 0) - (more < 0)
+    merged = []
+    for total, values in zip(sums, zip(*trimmed, strict=True), strict=True):
+        sign = (total > 0) - (total < 0) or majority
+        agree = [value for value in values if (value > 0 if sign > 0 else value < 0)]
+        largest_ = sign * max(map(abs, agree), default=0.0)
+        merged.append({"sum": sum(agree), "mean": sum(agree) / max(1, len(agree)), "max": largest_}[average])
+    return merged
+
+
+@given(
+    st.integers(1, 4).flatmap(
+        lambda n: st.lists(st.lists(st.integers(-3, 3).map(float), min_size=8, max_size=8), min_size=n, max_size=n)
+    ),
+    st.sampled_from([0.1, 0.25, 0.5, 0.75, 1.0]),
+    st.sampled_from(["mean", "sum", "max"]),
+)
+@settings(max_examples=300, deadline=None)
+def test_with_ties_and_zero_sums_it_is_the_authors_code(clients, density, average):
+    """Small integers: most magnitudes are equal to others, and many sums are exactly zero."""
+    updates = {
+        f"client{k}": Update({"a": torch.tensor([values[:5]]).double(), "b": torch.tensor([values[5:]]).double()})
+        for k, values in enumerate(clients)
+    }
+    found = merge("ties", updates, density=density, average=average, trim="model", kept="inclusive", elect="majority")
+    want = ties_of_the_authors(clients, density, average)
+    assert [*found.dense("a")[0].tolist(), *found.dense("b")[0].tolist()] == pytest.approx(want)
+
+
+@pytest.mark.parametrize("trim", ["layer", "model"])
+def test_inclusive_keeps_all_that_are_as_large_as_the_next_one(trim):
+    rows = [5.0, 2.0, -2.0, 2.0, 1.0, 0.0, 0.0, 0.0]
+    for density, exact, inclusive in ((0.25, 2, 4), (0.125, 1, 4), (0.5, 4, 5)):
+        for how, count in (("exact", exact), ("inclusive", inclusive)):
+            found = row_of("ties", rows, density=density, trim=trim, kept=how)
+            assert sum(value != 0 for value in found) == count
 
 
 def test_consensus_keeps_what_two_clients_hold_against_the_rest():

@@ -29,14 +29,15 @@ def by_sign(
     votes: Iterable[float] | None = None,
     shares: Iterable[float] | None = None,
     heads: Iterable[float] | None = None,
+    undecided: int = 1,
 ) -> Tensor:
     """Elect a sign per entry, then merge the clients that agree with it, (m, n).
 
-    σ   = + where Σ_k v_k T_k ≥ 0, else −; `elect` "frequency" takes the sign of T_k for T_k
+    σ   = + where Σ_k v_k T_k > 0, − where it is < 0, else `undecided`; `elect` "frequency": of the signs of T_k
     ΔW* = Σ_k w_k T_k [sign T_k = σ] / Σ_k h_k [sign T_k = σ], 0 where nobody agrees
 
     v `votes`, w `shares` and h `heads` are 1 unless given. `average` "sum" does not divide, "max" takes the largest
-    |w_k T_k| of those that agree.
+    |w_k T_k| of those that agree. An `undecided` of 0 counts as −, and gives 0 under "max", as the authors of TIES do.
     """
     totals = None
     for part, vote, share, head in zip(
@@ -61,8 +62,19 @@ def by_sign(
         if counts:
             plus.div_(counts[0].clamp_(min=tiny))
             minus.div_(counts[1].clamp_(min=tiny))
-        torch.where(won >= 0, plus, minus, out=won)
+        if undecided == 0 and average == "max":
+            minus.mul_(won != 0)
+        torch.where(won >= 0 if undecided > 0 else won > 0, plus, minus, out=won)
     return totals[0]
+
+
+def balance(parts: Iterable[Tensor], votes: Iterable[float] | None = None) -> int:
+    """How many entries of Σ_k v_k T_k are positive, less those that are negative; v is 1 unless given."""
+    total = None
+    for part, vote in zip(parts, votes or repeat(1), strict=False):
+        total = torch.zeros_like(part) if total is None else total
+        total.add_(part, alpha=vote)
+    return int(total.sign().sum(dtype=torch.int64))
 
 
 def _pieces(tensor: Tensor) -> tuple[Tensor, ...]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sap.config import option
 from sap.merge._combine import by_sign
-from sap.selection import Cut, find_cut, floor_share, kept
+from sap.selection import Cut, find_cut, find_threshold, floor_share, kept
 from sap.update import Stack
 
 
@@ -20,14 +20,17 @@ class InnerOptions:
     density: float = option(0.2, "share of coordinates each client keeps under `ties`", above=0, high=1)
     drop: float = option(0.1, "share of coordinates each client drops at random under `dare_ties`", low=0, below=1)
     kept: str = option(
-        "exact", "`exact` keeps ⌊density·N⌋, `inclusive` one more (the authors' code)", choices=("exact", "inclusive")
+        "exact",
+        "`exact` keeps ⌊density·N⌋, `inclusive` the next one and all as large as that, too (the authors' code)",
+        choices=("exact", "inclusive"),
     )
 
 
 def trim_cut(magnitudes: list[Tensor], options: InnerOptions) -> Cut:
     """The cut that leaves one client `density` of all these coordinates."""
     total = sum(magnitude.numel() for magnitude in magnitudes)
-    return find_cut(magnitudes, max(0, total - floor_share(options.density, total) - (options.kept == "inclusive")))
+    find = find_threshold if options.kept == "inclusive" else find_cut
+    return find(magnitudes, total - floor_share(options.density, total))
 
 
 def merge_coordinates(

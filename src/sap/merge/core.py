@@ -10,7 +10,7 @@ client splits ΔW_k into B_k and A_k: this method needs factors. `inner: mean` i
 depend on the basis, so `tsv_m` and `iso_c` are their Core Space forms. `isotropic` sets all singular values of the
 merged core to their mean. Departs from the authors' code: directions below 1e-5 of the largest singular value stay out
 of the bases and of the isotropic core; DARE replaces the trim, as in KnOTS; ⌊density·N⌋ entries are kept (theirs is
-`kept: inclusive`, with a density of 0.1).
+`kept: inclusive`, with a density of 0.1); entries that sum to exactly zero take +, theirs the sign of most (as KnOTS).
 """
 
 from dataclasses import dataclass

@@ -5,7 +5,7 @@
 
 Huang et al., EMR-Merging, NeurIPS 2024, arXiv:2405.17461. Their masks and rescalers need to know the test image's
 task, which a new domain does not have: only the unified update is served, as it stands. It is TIES with density 1 and
-`average: max`. Where opposite values cancel exactly the authors' code elects −, TIES and this +.
+`average: max`. Where opposite values cancel exactly the authors' code elects −, TIES by default and this +.
 """
 
 from torch import Tensor

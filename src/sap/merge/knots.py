@@ -8,7 +8,9 @@ Stoica et al., ICLR 2025, arXiv:2410.19735, github.com/gstoica27/KnOTS. TIES tri
 the coordinates of all layers (`trim: layer` by one per layer), elects the sign of the sum and averages the clients
 that have it. `inner: dare_ties` drops at random in place of the trim. `mean` is the plain mean of the updates.
 Departs from the authors' code: the LoRA scale is part of ΔW_k; singular values are dropped below 1e-5 of the largest,
-not below 1e-5; ⌊density·N⌋ coordinates are kept (theirs is `kept: inclusive`); λ is the point's scale.
+not below 1e-5; ⌊density·N⌋ coordinates are kept (theirs is `kept: inclusive`); coordinates that sum to exactly zero
+take +, theirs the sign of most (`elect: majority` of `ties`; in a common basis none do so but by chance); λ is the
+point's scale.
 """
 
 from collections.abc import Mapping

@@ -25,7 +25,7 @@ from sap.factors import Entry, Factors
 from sap.lowrank import compact
 from sap.merge._api import merge_method
 from sap.merge._ops import common_rank
-from sap.selection import find_cut, floor_share, kept
+from sap.selection import find_threshold, floor_share, kept
 from sap.update import Stack
 
 
@@ -64,8 +64,8 @@ def robustmerge(stack: Stack, options: Options) -> Entry:
 
 def _trimmed(factor: Tensor, keep: float) -> Tensor:
     magnitude = factor.abs()
-    dropped = max(0, factor.numel() + floor_share(-keep, factor.numel()) - 1)  # ⌊(1 − keep)·N⌋ − 1, exact for decimals
-    return factor * kept(magnitude, find_cut([magnitude], dropped))
+    place = factor.numel() + floor_share(-keep, factor.numel())  # ⌊(1 − keep)·N⌋, exact for decimals
+    return factor * kept(magnitude, find_threshold([magnitude], place))
 
 
 def _loss(before: Tensor, after: Tensor) -> Tensor:
