@@ -17,6 +17,7 @@ from sap.attack import _api as attacking
 from sap.config import schema_of
 from sap.merge import _api as merging
 from sap.plan.options import Config, PointOptions
+from sap.point import DEFAULTS
 from sap.prune import _api as pruning
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +31,7 @@ def config_schema() -> dict[str, Any]:
         "type": "array",
         "minItems": 1,
         "items": {"type": ["string", "object"]},
-        "default": ["mean"],
+        "default": [DEFAULTS["merge"]["method"]],
         "description": "merge method: a name, or {method: name, option: value}; see docs/methods.md",
     }
     block["properties"]["attack"] = {

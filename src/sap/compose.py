@@ -19,25 +19,10 @@ from sap.factors import Entry, Factors
 from sap.io import canonical, notes_of, seed_of, unreadable, verified
 from sap.lowrank import truncate
 from sap.merge._api import METHODS, Method
+from sap.point import DEFAULTS
 from sap.prune.pruner import GRADIENT_FIELDS, Gradients, Point, Pruner
 from sap.prune.scorer import statistic_of
 from sap.update import Stack, Update, check_alike, client_shares
-
-DEFAULTS = {
-    "criterion": "none",
-    "space": "delta",
-    "alignment": "cosine",
-    "reduction": "absolute_of_mean",
-    "prune_ratio": 0.0,
-    "prune_top": 0.0,
-    "unit": "entry",
-    "scope": "layer",
-    "count": "floor",
-    "rescale": "none",
-    "control": "none",
-    "rank": None,
-    "scale": 1.0,
-}
 
 
 class Composer:
@@ -116,7 +101,7 @@ class Composer:
 
     def check(self, point: Point) -> None:
         """SapError where the merge method's own rule refuses this number of clients, before anything is computed."""
-        settings = dict(point["merge"])
+        settings = dict((DEFAULTS | dict(point))["merge"])
         method = METHODS[settings.pop("method")]
         method.check_clients(len(self.clients), parse(method.options, settings, f"merge.{method.name}"))
 

@@ -24,6 +24,7 @@ from sap.io import canonical, save_tensors, write_json
 from sap.lowrank import truncate
 from sap.merge._api import METHODS
 from sap.output import check_folder
+from sap.point import DEFAULTS
 from sap.provenance import Clock, save_meta
 from sap.realfile import real_file
 from sap.shared import describe, same_layers
@@ -262,8 +263,9 @@ def _settings(values: Mapping[str, Any]) -> str:
 
 
 def _pruning(point: Mapping[str, Any]) -> str:
-    pruning = {name: point[name] for name in ("prune_ratio", "space", "rescale") if name in point}
-    return f"; pruned by {point['criterion']}: {_settings(pruning)}" if point.get("criterion", "none") != "none" else ""
+    point = DEFAULTS | dict(point)
+    pruning = {name: point[name] for name in ("prune_ratio", "space", "rescale")}
+    return f"; pruned by {point['criterion']}: {_settings(pruning)}" if point["criterion"] != "none" else ""
 
 
 def _ranks(update: Update) -> str:

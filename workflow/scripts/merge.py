@@ -7,6 +7,7 @@ from sap.cli import run
 from sap.errors import SapError
 from sap.plan.choices import FIELDS, field, list_methods, read_point
 from sap.plan.settings import schema
+from sap.point import DEFAULTS
 from sap.provenance import Clock, save_meta
 
 
@@ -15,7 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=names)
     parser.add_argument("adapters", nargs="*", type=Path, metavar="ADAPTER", help="PEFT LoRA folder")
     parser.add_argument("--out", type=Path, help="folder for the result and meta.json")
-    parser.add_argument("--method", default="mean", help="how to merge; default: mean")
+    parser.add_argument("--method", default=DEFAULTS["merge"]["method"], help="how to merge; default: %(default)s")
     parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="an option of the method")
     parser.add_argument("--weights", nargs="+", type=float, metavar="W", help="sample count or share of each adapter")
     for name in FIELDS:

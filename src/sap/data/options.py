@@ -87,5 +87,5 @@ class AnchorOptions:
     root: str | None = option(None, "folder of the images (and of captions.csv)")
     captions: str | None = option(None, "`coco` only: the captions JSON")
     sizes: tuple[int, ...] = option(
-        (16, 32), "anchor set sizes to prepare; nested: the first 16 of the 32", low=1, min_items=1
+        (8, 16, 32), "anchor set sizes to prepare; nested: the first 8 of the 16 of the 32", low=1, min_items=1
     )

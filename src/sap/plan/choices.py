@@ -10,6 +10,7 @@ from typing import Any
 from sap.config import validate, with_defaults
 from sap.errors import SapError
 from sap.plan.settings import schema
+from sap.point import DEFAULTS
 from sap.registry import unknown
 
 MET = {"counts", "rng"}  # needs that adapters and their weights meet
@@ -39,8 +40,11 @@ def read_point(method: str, options: Sequence[str], given: Mapping[str, str | No
     values = {name: _value(text, field(name)) for name, text in given.items() if text is not None}
     for name, value in values.items():
         validate(value, field(name), f"--{name.replace('_', '-')}")
-    point = {"merge": {"method": method, **with_defaults(chosen, declared)}, "scale": values.pop("scale", 1.0)}
-    criterion = values.pop("criterion", "none")
+    point = {
+        "merge": {"method": method, **with_defaults(chosen, declared)},
+        "scale": values.pop("scale", DEFAULTS["scale"]),
+    }
+    criterion = values.pop("criterion", DEFAULTS["criterion"])
     if criterion == "none":
         if values:
             raise SapError(f"--{next(iter(values)).replace('_', '-')} prunes nothing alone. Add --criterion magnitude.")

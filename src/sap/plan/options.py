@@ -7,6 +7,7 @@ from sap.config import option
 from sap.data.options import AnchorOptions, CorruptionOptions, DataOptions, PartitionOptions
 from sap.evaluate.options import EvaluateOptions
 from sap.measure.options import MeasureOptions
+from sap.point import DEFAULTS
 from sap.train.options import TrainOptions
 
 VIEWS = (
@@ -52,61 +53,74 @@ class PointOptions:
         high=1,
         min_items=1,
     )
-    criterion: tuple[str, ...] = option(("none",), "what is pruned first; `none` leaves the updates whole", min_items=1)
-    space: tuple[str, ...] = option(
-        ("delta",), "score and mask on the dense ΔW, or on A and B", choices=("delta", "factors"), min_items=1
+    criterion: tuple[str, ...] = option(
+        (DEFAULTS["criterion"],), "what is pruned first; `none` leaves the updates whole", min_items=1
     )
-    prune_ratio: tuple[float, ...] = option((0.5,), "ρ, share of entries set to zero", low=0, high=1, min_items=1)
+    space: tuple[str, ...] = option(
+        (DEFAULTS["space"],), "score and mask on the dense ΔW, or on A and B", choices=("delta", "factors"), min_items=1
+    )
+    prune_ratio: tuple[float, ...] = option(
+        (DEFAULTS["prune_ratio"],), "ρ, share of entries set to zero", low=0, high=1, min_items=1
+    )
     prune_top: tuple[float, ...] = option(
-        (0.0,),
+        (DEFAULTS["prune_top"],),
         "γ, share of the highest scores that goes, too (two-sided pruning); part of ρ",
         low=0,
         below=1,
         min_items=1,
     )
-    count: tuple[str, ...] = option(("floor",), "how many entries ρ·N is", choices=("floor", "round"), min_items=1)
+    count: tuple[str, ...] = option(
+        (DEFAULTS["count"],), "how many entries ρ·N is", choices=("floor", "round"), min_items=1
+    )
     unit: tuple[str, ...] = option(
-        ("entry",),
+        (DEFAULTS["unit"],),
         "what is kept or dropped as one: an entry, an output row, a rank-1 component (space factors), a whole layer",
         choices=("entry", "row", "component", "layer"),
         min_items=1,
     )
     scope: tuple[str, ...] = option(
-        ("layer",),
+        (DEFAULTS["scope"],),
         "one threshold per layer, one for the whole model, or one per output row",
         choices=("layer", "model", "row"),
         min_items=1,
     )
     rescale: tuple[str, ...] = option(
-        ("none",),
+        (DEFAULTS["rescale"],),
         "`inverse_density` is 1/(1-ρ); `frobenius` and `l1` keep each layer's norm, `frobenius_model` the whole "
         "update's; `robustmerge` lifts the rank-1 components (space factors)",
         choices=("none", "inverse_density", "frobenius", "frobenius_model", "l1", "robustmerge"),
         min_items=1,
     )
     alignment: tuple[str, ...] = option(
-        ("cosine",), "anchor loss behind the gradient", choices=("cosine", "contrastive"), min_items=1
+        (DEFAULTS["alignment"],), "anchor loss behind the gradient", choices=("cosine", "contrastive"), min_items=1
     )
     reduction: tuple[str, ...] = option(
-        ("absolute_of_mean",),
+        (DEFAULTS["reduction"],),
         "|w · mean g| or mean |w · g_i|",
         choices=("absolute_of_mean", "mean_of_absolute"),
         min_items=1,
     )
-    anchor_size: tuple[int, ...] = option((32,), "anchor pairs; must be one of anchors.sizes", low=1, min_items=1)
-    anchor_draw: tuple[int, ...] = option((0,), "which draw of the anchors", low=0, min_items=1)
+    anchor_size: tuple[int, ...] = option(
+        (DEFAULTS["anchor_size"],), "anchor pairs; must be one of anchors.sizes", low=1, min_items=1
+    )
+    anchor_draw: tuple[int, ...] = option((DEFAULTS["anchor_draw"],), "which draw of the anchors", low=0, min_items=1)
     statistics: tuple[str, ...] = option(
-        ("client",),
+        (DEFAULTS["statistics"],),
         "whose inputs Grams and Fisher information are measured on: each client's own images, or the anchors",
         choices=("client", "anchors"),
         min_items=1,
     )
     rank: tuple[int | None, ...] = option(
-        (None,), "best approximation of the merged update by this rank; null keeps it as it is", low=1, min_items=1
+        (DEFAULTS["rank"],),
+        "best approximation of the merged update by this rank; null keeps it as it is",
+        low=1,
+        min_items=1,
     )
-    scale: tuple[float, ...] = option((1.0,), "λ on the merged update; 0 is zero-shot", low=0, min_items=1)
+    scale: tuple[float, ...] = option(
+        (DEFAULTS["scale"],), "λ on the merged update; 0 is zero-shot", low=0, min_items=1
+    )
     control: tuple[str, ...] = option(
-        ("none",),
+        (DEFAULTS["control"],),
         "`shrunk`: the unpruned merge at the pruned one's layer norms; `restored`: the other way round",
         choices=("none", "shrunk", "restored"),
         min_items=1,

@@ -8,6 +8,7 @@ from typing import Any
 
 from sap.errors import SapError
 from sap.plan.ids import make_id
+from sap.point import DEFAULTS
 
 _SWEPT = (
     "attack",  # first: what an attack leaves of the clients is made once for all its points
@@ -37,7 +38,7 @@ Measured = tuple[str, str]  # kind (gram, fisher), whose inputs (client, anchors
 _GRADIENT_FIELDS = ("alignment", "reduction", "anchor_size", "anchor_draw")
 _PRUNE_FIELDS = ("space", "unit", "scope", "count", "rescale", "prune_ratio", "prune_top", "control")
 # Later additions: at these values a point is what it was before the field existed, and keeps its id.
-_SILENT = {"unit": "entry", "count": "floor", "prune_top": 0.0, "rank": None, "attacker_weight": None}
+_SILENT = {name: DEFAULTS[name] for name in ("unit", "count", "prune_top", "rank")} | {"attacker_weight": None}
 _ON_ANCHORS = {"gradients", "anchors", "root"}  # needs of merge methods that read the anchors
 _WITHOUT_ROWS = {"probe", "privacy"}  # views whose points are merged or pruned by a stage of their own, not judged
 _MEASURED_ON = {"client": "clients", "anchors": "anchors"}
@@ -191,15 +192,15 @@ def describe(settings: Mapping[str, Any], methods: Mapping[str, Any]) -> str:
         text += " (" + ", ".join(f"{name} {_short(value)}" for name, value in special.items()) + ")"
     if settings["criterion"] != "none":
         text = f"{settings['criterion']} ρ={_short(settings['prune_ratio'])} → {text}"
-        for name, usual in (("space", "delta"), ("scope", "layer"), ("rescale", "none"), ("control", "none")):
-            text += f", {settings[name]}" if settings[name] != usual else ""
+        for name in ("space", "scope", "rescale", "control"):
+            text += f", {settings[name]}" if settings[name] != DEFAULTS[name] else ""
         text += f", unit {settings['unit']}" if "unit" in settings else ""
         text += f", γ={_short(settings['prune_top'])}" if "prune_top" in settings else ""
         text += f", {settings['count']}" if "count" in settings else ""
     if "alignment" in settings:
         text += f", {settings['anchor_size']} anchors"
-        text += f", {settings['alignment']}" if settings["alignment"] != "cosine" else ""
-        text += f", {settings['reduction']}" if settings["reduction"] != "absolute_of_mean" else ""
+        text += f", {settings['alignment']}" if settings["alignment"] != DEFAULTS["alignment"] else ""
+        text += f", {settings['reduction']}" if settings["reduction"] != DEFAULTS["reduction"] else ""
         text += f", draw {settings['anchor_draw']}" if settings["anchor_draw"] else ""
     if "measured" in settings:
         text += f", measured on {_MEASURED_ON[settings['statistics']]}"

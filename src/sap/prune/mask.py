@@ -24,6 +24,7 @@ from typing import Any
 from torch import Tensor
 
 from sap.errors import SapError
+from sap.point import DEFAULTS
 from sap.registry import unknown
 from sap.selection import Cut, find_cuts, floor_share, kept, share_of
 
@@ -39,10 +40,10 @@ class Rule:
     """Which units compete with which, and how many of them go; see above."""
 
     prune_ratio: float
-    scope: str = "layer"
-    unit: str = "entry"
-    prune_top: float = 0.0
-    count: str = "floor"
+    scope: str = DEFAULTS["scope"]
+    unit: str = DEFAULTS["unit"]
+    prune_top: float = DEFAULTS["prune_top"]
+    count: str = DEFAULTS["count"]
 
     @classmethod
     def of(cls, point: Mapping[str, Any]) -> "Rule":

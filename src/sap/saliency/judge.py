@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sap.errors import SapError
 from sap.factors import Factors, is_finite
+from sap.point import DEFAULTS
 from sap.saliency.gradients import anchor_loss, check_visual, effective_weights, pull
 from sap.update import Update
 
@@ -29,7 +30,12 @@ class AnchorJudge:
     """
 
     def __init__(
-        self, backbone: Any, pixels: Tensor, tokens: Tensor, alignment: str = "cosine", chunk_size: int = 32
+        self,
+        backbone: Any,
+        pixels: Tensor,
+        tokens: Tensor,
+        alignment: str = DEFAULTS["alignment"],
+        chunk_size: int = 32,
     ) -> None:
         like = next(backbone.model.parameters())
         self._backbone, self._alignment = backbone, alignment
