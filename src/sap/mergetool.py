@@ -249,7 +249,7 @@ def _write_checkpoint(request: Request, merged: Update) -> str:
             )
         precise = torch.promote_types(weight.dtype, torch.float32)
         weights[layer] = (weight.to(precise) + merged.dense(layer).to(precise)).to(weight.dtype)
-    Update({layer: weights[layer] for layer in merged}).check_finite(f"{file} with the merged update")
+    Update({layer: weights[layer] for layer in merged}).check_finite(f"{file} with the merged update", "Lower --scale.")
     target = request.out / _files(request)[0]
     save_tensors(target, weights)
     if not request.base.is_dir():

@@ -16,6 +16,8 @@ from sap.factors import Entry, Factors, add, dense, inner, is_finite, map_tensor
 from sap.io import load_tensors, save_tensors
 from sap.upload import read_adapter
 
+OWN_MODEL = "Use the model that the adapter was trained on."
+
 
 class Update(Mapping[str, Entry]):
     """ΔW of every adapted layer: layer name -> Factors, or a dense (m, n) tensor.
@@ -83,11 +85,11 @@ class Update(Mapping[str, Entry]):
         """Every tensor moved to a device or dtype, as `Tensor.to` does."""
         return Update({layer: map_tensors(lambda tensor: tensor.to(*args), entry) for layer, entry in self.items()})
 
-    def check_finite(self, where: str) -> "Update":
-        """Return self; SapError naming `where` and the layer if an entry is NaN or infinite."""
+    def check_finite(self, where: str, step: str = "Leave it out, or make it again.") -> "Update":
+        """Return self; SapError naming `where`, the layer and the next step if an entry is NaN or infinite."""
         for layer, entry in self.items():
             if not all(map(is_finite, tensors_of(entry))):
-                raise SapError(f"{where}: layer {layer} holds NaN or Inf. Leave this client out or train it again.")
+                raise SapError(f"{where}: layer {layer} holds NaN or Inf. {step}")
         return self
 
     @contextmanager
@@ -171,18 +173,18 @@ def stacks(
 def check_alike(updates: Mapping[str, Update]) -> None:
     """SapError unless there is a client, all adapt the same layers in the same shapes, and all are finite."""
     if not updates:
-        raise SapError("merge: there is no client. Name at least one client.")
+        raise SapError("merge: there is no update. Name at least one.")
     first_name, first = next(iter(updates.items()))
     shapes = {layer: first.shape(layer) for layer in first}
     for client, update in updates.items():
-        where = f"client '{client}'"
+        where = f"update of '{client}'"
         if set(update) != set(shapes):
             odd = min(set(update) ^ set(shapes), key=_natural)
             raise SapError(
-                f"{where} and client '{first_name}' adapt different layers (one of them lacks {odd}). "
-                "Train all clients with the same LoRA targets."
+                f"{where} and that of '{first_name}' adapt different layers (one of them lacks {odd}). "
+                "Merge updates of the same LoRA targets."
             )
-        check_update(update, shapes, where)
+        check_update(update, shapes, where, f"Merge updates of one model; that of '{first_name}' has another.")
         update.check_finite(where)
 
 
@@ -209,17 +211,17 @@ def _is_weight(value: object) -> bool:
     return numeric and 0 < value <= torch.finfo(torch.float64).max
 
 
-def check_update(update: Update, model_shapes: Mapping[str, tuple[int, ...]], where: str = "update") -> None:
-    """SapError naming `where` and the layer unless every layer exists in `model_shapes` with the same shape (m, n)."""
+def check_update(
+    update: Update, model_shapes: Mapping[str, tuple[int, ...]], where: str = "update", step: str = OWN_MODEL
+) -> None:
+    """SapError naming `where`, the layer and the next step unless every layer is in `model_shapes` with its (m, n)."""
     for layer in update:
         if layer not in model_shapes:
-            raise SapError(
-                f"{where}: layer {layer} does not exist in the backbone. Use the backbone that the client trained on."
-            )
+            raise SapError(f"{where}: layer {layer} does not exist in the backbone. {step}")
         if tuple(model_shapes[layer]) != update.shape(layer):
             raise SapError(
                 f"{where}: layer {layer} must have shape {tuple(model_shapes[layer])}, got {update.shape(layer)}. "
-                "Use the backbone that the client trained on."
+                f"{step}"
             )
 
 
@@ -258,9 +260,7 @@ def _parameter(model: nn.Module, layer: str, size: tuple[int, int]) -> nn.Parame
     try:
         parameter = model.get_parameter(layer)
     except AttributeError as error:
-        raise SapError(
-            f"update: layer {layer} does not exist in the backbone. Use the backbone that the client trained on."
-        ) from error
+        raise SapError(f"update: layer {layer} does not exist in the backbone. {OWN_MODEL}") from error
     check_update(Update({layer: torch.empty(size, device="meta")}), {layer: tuple(parameter.shape)})
     return parameter
 

@@ -15,6 +15,7 @@ from sap.io import read_json, unreadable, verified
 
 CONFIG_BYTES = 2**20  # adapter_config.json of a real adapter has 2 kB
 ADAPTER_BYTES = 2**32  # rank 64 on every layer of ViT-bigG stays below
+ANOTHER = "Use an adapter that was trained without it, or leave this one out."  # for a client and for a merge alike
 LARGEST_NORM = 1e15  # squares of larger entries overflow float32
 OUT_PROJ = ".base_layer.out_proj"  # peft wraps an nn.MultiheadAttention as one module and its out_proj as another
 
@@ -104,11 +105,9 @@ def _check_config(config: Any, path: Path) -> None:
     extra += ("target_parameters", "trainable_token_indices", "alora_invocation_tokens", "arrow_config", "kasa_config")
     for name in (*plain, *extra):
         if config.get(name) and config[name] != plain.get(name):
-            raise _bad(path, f"{name} is set to {config[name]!r}, only plain LoRA can be merged", "Train without it.")
+            raise _bad(path, f"{name} is set to {config[name]!r}, only plain LoRA can be merged", ANOTHER)
     if config.get("init_lora_weights", True) not in (True, False, "gaussian", "orthogonal", "eva"):
-        raise _bad(
-            path, f"init_lora_weights {config['init_lora_weights']!r} may change the backbone", "Train without it."
-        )
+        raise _bad(path, f"init_lora_weights {config['init_lora_weights']!r} may change the backbone", ANOTHER)
 
 
 def _pattern(patterns: Any, module: str, default: float, folder: Path) -> float:
@@ -155,5 +154,5 @@ def _check_size(path: Path, limit: int) -> None:
         raise _bad(path, f"must not be larger than {limit} bytes, has {size}")
 
 
-def _bad(path: Path, what: str, step: str = "Upload the adapter again, or leave this client out.") -> SapError:
+def _bad(path: Path, what: str, step: str = "Put a sound copy of the adapter there, or leave it out.") -> SapError:
     return SapError(f"{path}: {what}. {step}")

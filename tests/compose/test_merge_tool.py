@@ -298,7 +298,7 @@ def pickled(folder):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (narrow, r"client 'med': layer layers\.1\.v_proj\.weight must have shape \(40, 40\), got \(40, 30\)"),
+        (narrow, r"update of 'med': layer layers\.1\.v_proj\.weight must have shape \(40, 40\), got \(40, 30\)"),
         (nan, r"med.*layers\.1\.v_proj\.weight: all numbers must be finite"),
         (dora, r"med.*use_dora is set to True, only plain LoRA can be merged"),
         (pickled, r"med holds no adapter_model\.safetensors"),

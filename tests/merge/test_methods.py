@@ -151,7 +151,7 @@ def test_nan_is_refused_with_the_client_and_the_layer(name):
     updates = clients_for(name, {})
     client = max(updates)
     updates[client] = Update(dict(updates[client]) | {"visual.b": torch.full((16, 28), torch.nan)})
-    with pytest.raises(SapError, match=rf"client '{client}': layer visual\.b holds NaN"):
+    with pytest.raises(SapError, match=rf"update of '{client}': layer visual\.b holds NaN"):
         merge(name, updates)
 
 

@@ -132,7 +132,7 @@ def test_wrong_tensors_are_one_sentence_with_path_and_next_step(tmp_path, spoil,
     with pytest.raises(SapError, match=words) as error:
         load_adapter(write(tmp_path, weights))
     assert str(tmp_path / "adapter_model.safetensors") in str(error.value)
-    assert "Upload the adapter again" in str(error.value)
+    assert "Put a sound copy of the adapter there" in str(error.value)
 
 
 @pytest.mark.parametrize(

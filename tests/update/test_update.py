@@ -199,9 +199,9 @@ def test_weights_may_be_fractions_and_must_have_a_finite_sum():
 
 def test_stacks_refuse_nan_other_layers_and_no_client():
     bad = Update(dict(low_rank()) | {"block.1.w": torch.full((32, 32), torch.nan)})
-    with pytest.raises(SapError, match=r"client 'b': layer block\.1\.w holds NaN"):
+    with pytest.raises(SapError, match=r"update of 'b': layer block\.1\.w holds NaN"):
         stacks({"a": low_rank(), "b": bad})
     with pytest.raises(SapError, match="different layers"):
         stacks({"a": low_rank(), "b": Update({"block.1.w": torch.zeros(32, 32)})})
-    with pytest.raises(SapError, match="no client"):
+    with pytest.raises(SapError, match="no update"):
         stacks({})

@@ -62,7 +62,7 @@ class Method:
             merged = Update(self.function(stacks, options))
         else:
             merged = Update({layer: self.function(self._ready(stacks[layer]), options) for layer in stacks})
-        return merged.check_finite(f"merge.{self.name}")
+        return merged.check_finite(f"merge.{self.name}", "Choose another method, or other options of it.")
 
     def needed(self, options: Any) -> set[str]:
         """What the method reads with these options."""

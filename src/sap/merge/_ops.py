@@ -23,7 +23,7 @@ def common_rank(stack: Stack, method: str) -> int:
     ranks = {client: factors.A.shape[0] for client, factors in zip(stack.clients, stack.factors, strict=True)}
     if len(set(ranks.values())) > 1:
         raise SapError(
-            f"merge.{method}: layer {stack.layer} needs equal ranks, the clients have {ranks}. "
-            "Train with one rank, or use `mean`."
+            f"merge.{method}: layer {stack.layer} needs equal ranks, got {ranks}. "
+            "Merge adapters of one rank, or use `mean`."
         )
     return next(iter(ranks.values()))
