@@ -16,6 +16,7 @@ from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transform import PreprocessCfg
 from torch import nn
 
+from sap.clip.supported import check_config
 from sap.clip.torchfile import most_bytes, read_torch_file
 from sap.errors import SapError
 from sap.foreign import JSON_BYTES, read_json
@@ -36,19 +37,9 @@ def build_model(model_cfg: Mapping[str, Any], where: str | Path) -> nn.Module:
     Raises SapError with `where` for a config that open_clip cannot build.
     """
     given = copy.deepcopy(dict(model_cfg))
+    check_config(given, where)
     try:
         custom_text = given.pop("custom_text", False)
-        hub = given["text_cfg"].get("hf_tokenizer_name") or given["text_cfg"].get("hf_model_name")
-        if hub:
-            raise SapError(
-                f"{where}: its text side needs {hub} from the Hugging Face hub; only CLIP's own tokenizer is "
-                "supported. Choose one such as ViT-B-32."
-            )
-        if "timm_model_name" in given["vision_cfg"]:
-            raise SapError(
-                f"{where}: its image side is timm's {given['vision_cfg']['timm_model_name']}, which LoRA here cannot "
-                "adapt. Choose one of open_clip's own ViTs such as ViT-B-32."
-            )
         if not custom_text:
             return CLIP(**given).eval()
         return (CoCa if "multimodal_cfg" in given else CustomTextCLIP)(**given).eval()

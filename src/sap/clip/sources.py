@@ -17,6 +17,7 @@ from sap.clip.checkpoint import (
     read_weights,
 )
 from sap.clip.options import INTERPOLATIONS, RESIZE_MODES, BackboneOptions
+from sap.clip.supported import check_config, check_named, why_not
 from sap.errors import SapError
 from sap.registry import unknown
 
@@ -38,19 +39,19 @@ def from_pretrained(options: BackboneOptions) -> Source:
     Raises SapError for an unknown name or tag, a tag trained with the other GELU, and a download that fails.
     """
     name, tag = options.model, options.pretrained
+    check_named(name, tag)
     model_cfg = _named_config(name)
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if tag not in tags:
-        raise SapError(f"backbone.pretrained: {unknown(f'tag of {name}', tag, tags)}")
-    tag_cfg = open_clip.get_pretrained_cfg(name, tag)
-    wanted = bool(tag_cfg.get("quick_gelu", False))
-    if wanted != bool(model_cfg.get("quick_gelu", False)):
+    own, others = _tags_of(name), _tags_of(_twin(name))
+    if tag not in own and tag in others:
         # open_clip only warns here; the accuracy would silently be a few points lower.
-        other = f"{name}-quickgelu" if wanted else name.removesuffix("-quickgelu")
+        with_it = "without" if model_cfg.get("quick_gelu") else "with"
         raise SapError(
-            f"backbone.model: the tag {tag} was trained {'with' if wanted else 'without'} QuickGELU. "
-            f"Set backbone.model to {other}."
+            f"backbone.model: the tag {tag} was trained {with_it} QuickGELU. Set backbone.model to {_twin(name)}."
         )
+    if tag not in own:
+        more = f" {_twin(name)} has {', '.join(others)}." if others else ""
+        raise SapError(f"backbone.pretrained: {unknown(f'tag of {name}', tag, own)}{more}")
+    tag_cfg = open_clip.get_pretrained_cfg(name, tag)
     model = build_model(model_cfg, f"backbone.model {name}")  # refuses what cannot be used, before the download
     try:
         path = open_clip.download_pretrained(tag_cfg)
@@ -80,6 +81,7 @@ def from_checkpoint(options: BackboneOptions) -> Source:
         model_cfg, preprocess = read_config(options.model_config)
         weights = path
     elif options.model:
+        check_named(options.model, None)
         model_cfg = _named_config(options.model)
         preprocess, weights = preprocess_of({}, model_cfg), path
     else:
@@ -122,10 +124,28 @@ def check_preprocess(options: BackboneOptions, preprocess_cfg: Mapping[str, Any]
 
 
 def _named_config(name: str | None) -> dict[str, Any]:
-    model_cfg = open_clip.get_model_config(name) if name in open_clip.list_models() else None
-    if model_cfg is None:
-        raise SapError(f"backbone.model: {unknown('open_clip model', name, open_clip.list_models())}")
+    """The config of an open_clip model that a study can use; SapError for another, naming only usable ones."""
+    names = open_clip.list_models()
+    if name not in names:
+        usable = [known for known in names if not why_not(open_clip.get_model_config(known))]
+        raise SapError(f"backbone.model: {unknown('open_clip model', name, usable)}")
+    model_cfg = open_clip.get_model_config(name)
+    check_config(model_cfg, f"backbone.model {name}")
     return model_cfg
+
+
+def _twin(name: str) -> str:
+    """The same model with the other GELU, as open_clip names it; there may be none."""
+    return name.removesuffix("-quickgelu") if name.endswith("-quickgelu") else f"{name}-quickgelu"
+
+
+def _tags_of(name: str) -> list[str]:
+    """Tags of a model that were trained with its GELU; none of a model that there is not."""
+    if name not in open_clip.list_models():
+        return []
+    quick = bool(open_clip.get_model_config(name).get("quick_gelu", False))
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    return [tag for tag in tags if bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False)) == quick]
 
 
 def _weights_in(folder: Path) -> Path:

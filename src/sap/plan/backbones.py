@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sap.clip.supported import HUB, check_config, check_named, why_not
 from sap.errors import SapError
 from sap.foreign import JSON_BYTES
 from sap.io import read_json
@@ -46,6 +47,11 @@ def files_of(backbone: Mapping[str, Any]) -> list[str]:
         raise SapError(
             "backbone.model or backbone.model_config must be set when backbone.checkpoint is a weights file."
         )
+    if backbone["checkpoint"].startswith(HUB):
+        raise SapError(
+            f"backbone.checkpoint: {checkpoint} names a repository of the Hugging Face hub. Download its "
+            "open_clip_config.json and weights into a folder, and name that."
+        )
     if not checkpoint.exists():
         raise SapError(f"backbone.checkpoint: {checkpoint} does not exist. Name a weights file or an open_clip folder.")
     if checkpoint.is_dir():
@@ -63,10 +69,12 @@ def _configs(backbone: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[st
         return _model_cfg(config, folder / "open_clip_config.json"), config.get("preprocess_cfg", {})
     if backbone["model_config"]:
         return _model_cfg(_user_json(backbone["model_config"], "backbone.model_config"), backbone["model_config"]), {}
+    check_named(backbone["model"], backbone["pretrained"] if backbone["kind"] == "pretrained" else None)
     known = {path.stem: path for path in _open_clip_configs().glob("*.json")}
     if backbone["model"] not in known:
-        raise SapError(f"backbone.model: {unknown('open_clip model', backbone['model'], sorted(known))}")
-    return _model_cfg(read_json(known[backbone["model"]]), known[backbone["model"]]), {}
+        usable = [name for name, path in sorted(known.items()) if not why_not(read_json(path))]
+        raise SapError(f"backbone.model: {unknown('open_clip model', backbone['model'], usable)}")
+    return _model_cfg(read_json(known[backbone["model"]]), f"backbone.model {backbone['model']}"), {}
 
 
 def _user_json(path: str | Path, key: str) -> Mapping[str, Any]:
@@ -82,9 +90,12 @@ def _user_json(path: str | Path, key: str) -> Mapping[str, Any]:
 
 
 def _model_cfg(config: Mapping[str, Any], path: object) -> Mapping[str, Any]:
+    """The model's part of a config, seen to be of a kind that a study can use."""
     model = config.get("model_cfg", config)
-    if "image_size" not in model.get("vision_cfg", {}):
+    vision = model.get("vision_cfg") if isinstance(model, dict) else None
+    if not isinstance(vision, dict) or "image_size" not in vision:
         raise SapError(f"{path}: expected an open_clip model config with vision_cfg.image_size.")
+    check_config(model, path)
     return model
 
 

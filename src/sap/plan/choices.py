@@ -28,7 +28,7 @@ def read_point(method: str, options: Sequence[str], given: Mapping[str, str | No
     """The point of `--method`, `--set OPTION=VALUE ...` and the flags of FIELDS (None: not given), all checked."""
     methods, criteria = schema()["$defs"]["merge"], schema()["$defs"]["criteria"]
     if method not in methods:
-        raise SapError(f"--method: {unknown('merge method', method, methods)}")
+        raise SapError(f"--method: {unknown('merge method', method, _runnable(methods))}")
     _check_needs(f"--method {method}", methods[method]["needs"])
     declared, chosen = methods[method]["options"], {}
     for text in options:
@@ -50,7 +50,7 @@ def read_point(method: str, options: Sequence[str], given: Mapping[str, str | No
             raise SapError(f"--{next(iter(values)).replace('_', '-')} prunes nothing alone. Add --criterion magnitude.")
         return point
     if criterion not in criteria:
-        raise SapError(f"--criterion: {unknown('criterion', criterion, ['none', *criteria])}")
+        raise SapError(f"--criterion: {unknown('criterion', criterion, ['none', *_runnable(criteria)])}")
     _check_needs(f"--criterion {criterion}", criteria[criterion]["needs"])
     return point | {"criterion": criterion} | {name: values.get(name, field(name)["default"]) for name in PRUNING}
 
@@ -72,6 +72,11 @@ def list_methods() -> list[str]:
                 default = json.dumps(declared["default"], ensure_ascii=False)
                 lines.append(f"{'':25}{option}={default}{choices}: {declared['description']}")
     return lines
+
+
+def _runnable(declared: Mapping[str, Any]) -> list[str]:
+    """The names that adapters alone are enough for."""
+    return [name for name, entry in declared.items() if set(entry["needs"]) <= MET]
 
 
 def _check_needs(what: str, needs: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sap.clip.supported import check_named
 from sap.config import validate, with_defaults
 from sap.errors import SapError
 from sap.io import read_json
@@ -102,6 +103,8 @@ def _check_names(settings: Mapping[str, Any]) -> None:
         raise SapError(f"seeds must differ from one another, got {sorted(duplicates)} more than once.")
     needs = {"pretrained": ("model", "pretrained"), "checkpoint": ("checkpoint",), "scratch": ()}
     backbone = settings["backbone"]
+    if backbone["kind"] == "pretrained":
+        check_named(backbone["model"], backbone["pretrained"])
     for key in needs[backbone["kind"]]:
         if not backbone[key]:
             raise SapError(
