@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from sap.config import parse
-from sap.errors import SapError
+from sap.errors import SapError, unreadable
 from sap.factors import Entry, Factors
-from sap.io import canonical, notes_of, seed_of, unreadable, verified
+from sap.io import canonical, notes_of, open_tensors, seed_of
 from sap.lowrank import truncate
 from sap.merge._api import METHODS, Method
 from sap.point import DEFAULTS
@@ -165,16 +164,19 @@ class LazyTensors(Mapping[str, Tensor]):
     """
 
     def __init__(self, path: str | Path, prefix: str = "") -> None:
-        try:
-            self._file = safe_open(str(verified(path)), framework="pt")
-        except (OSError, SafetensorError) as error:
-            raise unreadable(path, error) from error
+        self._file = open_tensors(path)
         names = [name for name in self._file.keys() if name.startswith(prefix)]  # noqa: SIM118
         self._names = {name.removeprefix(prefix): name for name in names}
-        self.notes = notes_of(self._file)
+        try:
+            self.notes = notes_of(self._file)
+        except (ValueError, RecursionError) as error:
+            raise unreadable(path, error) from error
 
     def __getitem__(self, name: str) -> Tensor:
         return self._file.get_tensor(self._names[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # Mapping's own would read the tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

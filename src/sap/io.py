@@ -18,7 +18,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sap.errors import SapError
+from sap import foreign
+from sap.errors import SapError, damaged, shown, unreadable
+
+META_BYTES = 2**23  # an adapter's has 2 kB; that of a merge names every layer twice: 190 bytes for each of 40,000
 
 
 def canonical(value: Any) -> str:
@@ -138,7 +141,7 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file; a missing or broken one is a SapError with the path and the next step."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise unreadable(path, error) from error
 
 
@@ -151,7 +154,7 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     """Read one JSON object per line."""
     try:
         return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise unreadable(path, error) from error
 
 
@@ -166,7 +169,7 @@ def sealed_rows(path: str | Path) -> tuple[list[dict[str, Any]], int]:
         return [], 0
     rows = []
     for line in lines:
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             row = json.loads(line)
             if is_intact(row):
                 rows.append(row)
@@ -208,32 +211,66 @@ def notes_of(handle: Any) -> dict[str, str]:
     """The metadata that `save_tensors` was given, from an open safetensors file.
 
     They are one entry of the file's header: safetensors writes several in an order that changes from run to run.
+    ValueError where they are not what `save_tensors` writes.
     """
-    return json.loads((handle.metadata() or {}).get("notes", "{}"))
+    notes = json.loads((handle.metadata() or {}).get("notes", "{}"))
+    if not isinstance(notes, dict):
+        raise ValueError(f"its notes must be a JSON object, got {shown(notes)}")
+    return notes
 
 
-def load_tensors(path: str | Path, framework: str = "pt") -> dict[str, Any]:
-    """Load a safetensors file whole: torch tensors on the CPU ("pt") or numpy arrays ("np", no torch import).
+def open_tensors(path: str | Path, framework: str = "pt") -> Any:
+    """An open safetensors file, which reads a tensor when asked: torch ("pt") or numpy ("np", no torch import).
 
-    Raises SapError for a file that is missing, broken, or not the one that its meta.json knows.
+    SapError where it is missing, broken, no regular file, or not the one that its meta.json knows.
     """
     from safetensors import SafetensorError, safe_open
 
-    verified(path)
+    verified(foreign.tensor_file(path))
     try:
-        with safe_open(str(path), framework=framework) as handle:
-            return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+        return safe_open(str(path), framework=framework)
     except (OSError, SafetensorError) as error:
         raise unreadable(path, error) from error
 
 
+def load_tensors(path: str | Path, framework: str = "pt") -> dict[str, Any]:
+    """All tensors of a safetensors file, torch on the CPU ("pt") or numpy ("np"); SapError as `open_tensors`."""
+    from safetensors import SafetensorError
+
+    try:
+        with open_tensors(path, framework) as handle:
+            return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise unreadable(path, error) from error
+
+
 def read_meta(folder: str | Path) -> dict[str, Any]:
-    """The meta.json of an artifact; SapError where it is missing, broken or not as it was written."""
+    """The meta.json of an artifact; SapError where it is missing, broken or not as it was written.
+
+    It may have come with an upload. In one of ours, `files` names files of the folder, and no others, with digests.
+    """
     path = Path(folder) / "meta.json"
-    meta = read_json(path)
-    if not isinstance(meta, dict) or (_is_ours(meta) and not is_intact(meta)):
-        raise damaged(path, "its digest is not the one that it was written with")
+    meta = foreign.read_json(path, META_BYTES)
+    if not isinstance(meta, dict):
+        raise damaged(path, f"a JSON object was expected, got {shown(meta)}")
+    if _is_ours(meta):
+        if not is_intact(meta):
+            raise damaged(path, "its digest is not the one that it was written with")
+        files = meta.get("files")
+        if not isinstance(files, dict) or not all(map(_is_digest_of_file, files, files.values())):
+            raise damaged(path, f"its `files` must give names in this folder their SHA-256, got {shown(files)}")
     return meta
+
+
+def digests_of(folder: str | Path) -> dict[str, str]:
+    """Name -> SHA-256 of an artifact's files, from its meta.json; none where that is not one of ours."""
+    meta = read_meta(folder)
+    return meta["files"] if _is_ours(meta) else {}
+
+
+def _is_digest_of_file(name: str, value: Any) -> bool:
+    inside = "/" not in name and name not in ("", ".", "..")
+    return inside and isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
 
 
 def _is_ours(meta: dict[str, Any]) -> bool:
@@ -248,9 +285,8 @@ def verified(path: str | Path) -> Path:
     """
     path = Path(path)
     if path.with_name("meta.json").exists() and path.exists():
-        meta = read_meta(path.parent)
-        files = meta["files"] if _is_ours(meta) else {}
-        if path.name in files and digest_file(path) != files[path.name]:
+        files = digests_of(path.parent)
+        if path.name in files and digest_file(foreign.regular_file(path)) != files[path.name]:
             raise damaged(path, "its digest is not the one in meta.json")
     return path
 
@@ -262,24 +298,3 @@ def read_plan(path: str | Path) -> dict[str, Any]:
     if expected and digest(canonical(plan)) != expected[1]:
         raise damaged(path, "its digest is not the one in its name")
     return plan
-
-
-def unreadable(path: str | Path, error: Exception) -> SapError:
-    """The sentence for a missing or broken artifact."""
-    if isinstance(error, FileNotFoundError):
-        return SapError(f"{path} is missing. Build it with: snakemake {path}")
-    return SapError(
-        f"{path} cannot be read ({error}). If it is one of ours, delete {_whole(path)} and run the same snakemake "
-        "command again."
-    )
-
-
-def damaged(path: str | Path, what: str) -> SapError:
-    """The sentence for a file that can be read and is not what was written."""
-    return SapError(f"{path} is damaged ({what}). Delete {_whole(path)} and run the same snakemake command again.")
-
-
-def _whole(path: str | Path) -> str:
-    """What to delete: Snakemake asks for an artifact's meta.json, and would not miss another file alone."""
-    folder = Path(path).parent
-    return f"the folder {folder}" if (folder / "meta.json").exists() else "it"

@@ -2,22 +2,36 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
-from sap.errors import SapError
+from sap.errors import SapError, shown, unreadable
 from sap.factors import Factors, inner, is_finite
-from sap.io import read_json, unreadable, verified
+from sap.foreign import JSON_BYTES, read_json, regular_file
+from sap.io import open_tensors, verified
+from sap.patterns import match_patterns
 
-CONFIG_BYTES = 2**20  # adapter_config.json of a real adapter has 2 kB
 ADAPTER_BYTES = 2**32  # rank 64 on every layer of ViT-bigG stays below
 ANOTHER = "Use an adapter that was trained without it, or leave this one out."  # for a client and for a merge alike
+SMALL_RANK = 256  # its r × r products cost nothing, however small the layer is
+LAYER_WEIGHTS = 2**31  # m · n of one layer, 8 GiB where a method makes it dense; Llama-405B's output has 98 % of it
+MODEL_WEIGHTS = 2**40  # Σ m · n; the largest public models have as many
+LONGEST_NAME = 500  # characters of a module's path
 LARGEST_NORM = 1e15  # squares of larger entries overflow float32
 OUT_PROJ = ".base_layer.out_proj"  # peft wraps an nn.MultiheadAttention as one module and its out_proj as another
+
+
+class _Layer(NamedTuple):
+    """What the file says of one layer before its numbers are read."""
+
+    module: str  # the path that the config's patterns are about: an attention's out_proj has the attention's
+    doubled: bool  # an attention's out_proj, which older peft applies twice
+    keys: dict[str, str]  # "A", "B" -> key in the file
+    shapes: dict[str, list[int]]  # "A" -> [r, n], "B" -> [m, r]
 
 
 def read_adapter(folder: str | Path) -> dict[str, Factors]:
@@ -25,59 +39,89 @@ def read_adapter(folder: str | Path) -> dict[str, Factors]:
 
     A (r, n), B (m, r); the scale is alpha / r, or alpha / √r for rsLoRA. A layer is named as its weight in the model:
     the module's path and `.weight`, or `.in_proj_weight` where the module is an nn.MultiheadAttention. SapError names
-    the file and the layer if anything is not as a plain LoRA must be.
+    the file and the layer if anything is not as a plain LoRA must be; sizes and names are checked before a number is
+    read, so that a file never asks for more memory than a few times its own size.
     """
     config_path, path = Path(folder) / "adapter_config.json", Path(folder) / "adapter_model.safetensors"
-    _check_size(config_path, CONFIG_BYTES)
-    _check_size(path, ADAPTER_BYTES)
-    verified(config_path), verified(path)
-    try:
-        config = read_json(config_path)
-    except RecursionError as error:
-        raise unreadable(config_path, error) from error
+    regular_file(path, ADAPTER_BYTES)
+    config = read_json(verified(regular_file(config_path, JSON_BYTES)))
     _check_config(config, config_path)
-    layers: dict[str, dict[str, Tensor]] = {}
     try:
-        with safe_open(str(path), framework="pt") as handle:
-            parts = {key: _parts(key, path) for key in handle.keys()}  # noqa: SIM118
-            attentions = {module.removesuffix(OUT_PROJ) for module, _ in parts.values() if module.endswith(OUT_PROJ)}
-            for key, (module, factor) in parts.items():
-                layer = _layer_of(module, attentions)
-                kind, size = handle.get_slice(key).get_dtype(), handle.get_slice(key).get_shape()
-                if kind not in ("F16", "BF16", "F32", "F64") or len(size) != 2:
-                    raise _bad(path, f"{layer}: lora_{factor} must be a matrix of floats, got {kind} {list(size)}")
-                if factor in layers.setdefault(layer, {}):
-                    raise _bad(path, f"{layer}: lora_{factor} must be there once, {key!r} is its second")
-                layers[layer][factor] = handle.get_tensor(key).float()
+        with open_tensors(path) as handle:
+            layers = _layers(handle, path)
+            scales = _scales(layers, config, path)
+            return {
+                layer: _factors(layer, *(handle.get_tensor(found.keys[factor]) for factor in "AB"), scales[layer], path)
+                for layer, found in layers.items()
+            }
     except (OSError, SafetensorError) as error:
         raise unreadable(path, error) from error
+
+
+def _layers(handle: Any, path: Path) -> dict[str, _Layer]:
+    """The layers of an open adapter file, each with two matrices of floats; anything else in it is refused."""
+    parts = {key: _parts(key, path) for key in handle.keys()}  # noqa: SIM118
+    attentions = {module.removesuffix(OUT_PROJ) for module, _ in parts.values() if module.endswith(OUT_PROJ)}
+    layers: dict[str, _Layer] = {}
+    for key, (module, factor) in parts.items():
+        layer = _layer_of(module, attentions)
+        kind, size = handle.get_slice(key).get_dtype(), handle.get_slice(key).get_shape()
+        if kind not in ("F16", "BF16", "F32", "F64") or len(size) != 2:
+            raise _bad(path, f"{layer}: lora_{factor} must be a matrix of floats, got {kind} {shown(size)}")
+        found = layers.setdefault(layer, _Layer(module.removesuffix(OUT_PROJ), module.endswith(OUT_PROJ), {}, {}))
+        if factor in found.keys:
+            raise _bad(path, f"{layer}: lora_{factor} must be there once, {key!r} is its second")
+        found.keys[factor], found.shapes[factor] = key, size
     if not layers:
         raise _bad(path, "there must be lora_A and lora_B of at least one layer, the file is empty")
-    return {layer: _factors(layer, found, attentions, config, path) for layer, found in layers.items()}
+    for layer, found in layers.items():
+        if set(found.keys) != {"A", "B"}:
+            raise _bad(path, f"{layer}: must have lora_A and lora_B, has only lora_{next(iter(found.keys))}")
+    return layers
 
 
-def _factors(
-    layer: str, found: Mapping[str, Tensor], attentions: set[str], config: Mapping[str, Any], path: Path
-) -> Factors:
-    """Check one layer's factors and fold alpha / r (rsLoRA: alpha / √r) into B; the only place with alpha.
+def _scales(layers: Mapping[str, _Layer], config: Mapping[str, Any], path: Path) -> dict[str, float]:
+    """Layer -> alpha / r (rsLoRA: alpha / √r), once the shapes are as the config says; the only place with alpha.
 
     The out_proj of an attention has the attention's patterns, and counts as often as the peft that wrote the file
     applies it.
     """
-    if set(found) != {"A", "B"}:
-        raise _bad(path, f"{layer}: must have lora_A and lora_B, has only lora_{next(iter(found))}")
-    A, B = found["A"], found["B"]
-    attention = re.sub(r"\.(out_proj\.weight|in_proj_weight)$", "", layer)
-    module = attention if attention in attentions else layer.removesuffix(".weight")
-    rank = _pattern(config.get("rank_pattern"), module, config["r"], path.parent)
-    alpha = _pattern(config.get("alpha_pattern"), module, config["lora_alpha"], path.parent)
-    if A.shape[0] != B.shape[1] or A.shape[0] != rank:
-        raise _bad(path, f"{layer}: A {list(A.shape)} and B {list(B.shape)} must both have the config's rank {rank}")
+    modules = sorted({found.module for found in layers.values()})
+    ranks = _per_module(config, "rank_pattern", "r", modules, path.parent)
+    alphas = _per_module(config, "alpha_pattern", "lora_alpha", modules, path.parent)
+    times = out_proj_times(config.get("peft_version"))
+    scales, weights = {}, 0
+    for layer, found in layers.items():
+        rank, alpha = ranks[found.module], alphas[found.module]
+        weights += _check_shapes(layer, found.shapes, rank, path)
+        scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+        scales[layer] = scale * times if found.doubled else scale
+    if weights > MODEL_WEIGHTS:
+        raise _bad(path, f"its layers must have at most {MODEL_WEIGHTS} weights in all, they have {weights}")
+    return scales
+
+
+def _check_shapes(layer: str, shapes: Mapping[str, list[int]], rank: int, path: Path) -> int:
+    """The layer's weights m · n; SapError unless A (r, n) and B (m, r) have the config's rank, and that is affordable.
+
+    A rank above min(m, n) has no use, but is trained: the same r on all linear modules includes MoE gates with one
+    output. Up to m + n the products r × r have no more entries than A and B themselves.
+    """
+    (r, n), (m, s) = shapes["A"], shapes["B"]
+    if r != s or r != rank:
+        raise _bad(path, f"{layer}: A {shapes['A']} and B {shapes['B']} must both have the config's rank {rank}")
+    if not 0 < m * n <= LAYER_WEIGHTS:
+        raise _bad(path, f"{layer}: must have 1 to {LAYER_WEIGHTS} weights, is {m} × {n}")
+    if rank > max(m + n, SMALL_RANK):
+        raise _bad(path, f"{layer}: rank {rank} is too large for {m} × {n} weights, at most {max(m + n, SMALL_RANK)}")
+    return m * n
+
+
+def _factors(layer: str, A: Tensor, B: Tensor, scale: float, path: Path) -> Factors:
+    """One layer in float32 with the scale folded into B; SapError for NaN, Inf and what overflows."""
+    A, B = A.float(), B.float()
     if not (is_finite(A) and is_finite(B)):
         raise _bad(path, f"{layer}: all numbers must be finite, found NaN or Inf")
-    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    if module in attentions and layer.endswith(".out_proj.weight"):
-        scale *= out_proj_times(config.get("peft_version"))
     factors = Factors(A, B * scale)
     if not inner(factors, factors) < LARGEST_NORM**2:
         raise _bad(path, f"{layer}: its norm must stay below {LARGEST_NORM:.0e}, or float32 overflows")
@@ -90,7 +134,7 @@ def out_proj_times(peft_version: str | None) -> int:
     An adapter means what its own peft computes with it, so this is part of reading one, and of training one.
     Files without a version are older than 0.21.
     """
-    numbers = [int(part) for part in re.findall(r"\d+", peft_version or "0")[:3]]
+    numbers = [int(part) for part in re.findall(r"\d{1,9}", peft_version or "0")[:3]]
     return 2 if numbers <= [0, 21, 2] else 1
 
 
@@ -105,36 +149,47 @@ def _check_config(config: Any, path: Path) -> None:
     extra += ("target_parameters", "trainable_token_indices", "alora_invocation_tokens", "arrow_config", "kasa_config")
     for name in (*plain, *extra):
         if config.get(name) and config[name] != plain.get(name):
-            raise _bad(path, f"{name} is set to {config[name]!r}, only plain LoRA can be merged", ANOTHER)
-    if config.get("init_lora_weights", True) not in (True, False, "gaussian", "orthogonal", "eva"):
-        raise _bad(path, f"init_lora_weights {config['init_lora_weights']!r} may change the backbone", ANOTHER)
+            raise _bad(path, f"{name} is set to {shown(config[name])}, only plain LoRA can be merged", ANOTHER)
+    init = config.get("init_lora_weights", True)
+    if init not in (True, False, "gaussian", "orthogonal", "eva"):
+        raise _bad(path, f"init_lora_weights {shown(init)} may change the backbone", ANOTHER)
+    if config.get("use_rslora") not in (None, True, False):
+        raise _bad(path, f"use_rslora must be true or false, got {shown(config['use_rslora'])}")
+    version = config.get("peft_version")
+    if version is not None and not (isinstance(version, str) and re.match(r"\d{1,9}(\.|$)", version)):
+        raise _bad(path, f"peft_version must be a version such as '0.21.2', got {shown(version)}")
 
 
-def _pattern(patterns: Any, module: str, default: float, folder: Path) -> float:
-    """peft's rank_pattern / alpha_pattern: the first key that matches the end of the module's path wins."""
-    path = folder / "adapter_config.json"
-    if not isinstance(patterns or {}, dict):
-        raise _bad(path, "rank_pattern and alpha_pattern must be mappings")
-    for key, value in (patterns or {}).items():
-        if not re.fullmatch(r"\^?[\w.\\]{1,200}", key) or key.endswith("\\"):  # no quantifiers from strangers
-            raise _bad(path, f"pattern {key!r} must be a plain module path")
-        if re.fullmatch(rf"(.*\.)?({key})", module):
-            _positive(value, key, path)
-            return value
-    return default
+def _per_module(
+    config: Mapping[str, Any], name: str, default: str, modules: Iterable[str], folder: Path
+) -> dict[str, Any]:
+    """Module -> its rank or alpha: that of the first pattern in `name` that matches it, else the config's `default`."""
+    path, patterns = folder / "adapter_config.json", config.get(name) or {}
+    if not isinstance(patterns, dict):
+        raise _bad(path, f"{name} must be a mapping, got {shown(patterns)}")
+    try:
+        found = match_patterns(patterns, modules)
+    except SapError as error:
+        raise SapError(f"{path}: {name}: {error}") from error
+    for module, value in found.items():
+        _positive(value, f"{name} of {module}", path, whole=default == "r")
+    return dict.fromkeys(modules, config[default]) | found
 
 
 def _positive(value: Any, name: str, path: Path, whole: bool = False) -> None:
     kinds = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < 1e6:
-        raise _bad(path, f"{name} must be a positive {'integer' if whole else 'number'} below 1e6, got {value!r}")
+        kind = "integer" if whole else "number"
+        raise _bad(path, f"{name} must be a positive {kind} below 1e6, got {shown(value)}")
 
 
 def _parts(key: str, path: Path) -> tuple[str, str]:
     """PEFT's key -> (path of the module inside PEFT's wrapper, "A" or "B")."""
-    match = re.fullmatch(r"base_model\.model\.([\w.]+)\.lora_([AB])\.weight", key)
+    match = re.fullmatch(rf"base_model\.model\.([A-Za-z0-9_.-]{{1,{LONGEST_NAME}}})\.lora_([AB])\.weight", key)
     if not match:
-        raise _bad(path, f"unexpected key {key!r}, expected base_model.model.<module>.lora_A.weight or lora_B.weight")
+        raise _bad(
+            path, f"unexpected key {shown(key)}, expected base_model.model.<module>.lora_A.weight or lora_B.weight"
+        )
     return match[1], match[2]
 
 
@@ -143,15 +198,6 @@ def _layer_of(module: str, attentions: set[str]) -> str:
     if module.endswith(OUT_PROJ):
         return f"{module.removesuffix(OUT_PROJ)}.out_proj.weight"
     return f"{module}.in_proj_weight" if module in attentions else f"{module}.weight"
-
-
-def _check_size(path: Path, limit: int) -> None:
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if size > limit:
-        raise _bad(path, f"must not be larger than {limit} bytes, has {size}")
 
 
 def _bad(path: Path, what: str, step: str = "Put a sound copy of the adapter there, or leave it out.") -> SapError:

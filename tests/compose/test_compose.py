@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from sap.compose import Composer, LazyGradients, merge_point
+from sap.compose import Composer, LazyGradients, LazyTensors, merge_point
 from sap.errors import SapError
 from sap.io import save_tensors
 from sap.merge._api import METHODS, merge_method
@@ -320,6 +321,14 @@ def test_missing_and_broken_gradients_are_one_sentence():
         compose({}, reader=lambda point, client: {})
     with pytest.raises(SapError, match=r"its gradient of visual\.b holds NaN"):
         compose({}, reader=lambda p, c: gradients(p, c) | {"visual.b": torch.full((16, 28), torch.nan)})
+
+
+@pytest.mark.parametrize("notes", ["{", "[1]", "7", "[" * 200_000], ids=lambda notes: notes[:5])
+def test_a_file_of_a_client_whose_notes_are_odd_is_one_sentence(tmp_path, notes):
+    path = tmp_path / "statistics.safetensors"
+    save_file({"a/gram": torch.ones(2, 2)}, str(path), metadata={"notes": notes})
+    with pytest.raises(SapError, match=r"statistics\.safetensors cannot be read"):
+        LazyTensors(path)
 
 
 def test_gradient_files_are_read_layer_by_layer(tmp_path):

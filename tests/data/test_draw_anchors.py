@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import runpy
 import shutil
 from dataclasses import asdict
@@ -122,6 +123,13 @@ def escape(root):
         ("coco", rewrite("coco.json", '"first 3"', "null"), "expected a text, got None"),
         ("coco", rewrite("coco.json", '"file_name": "', '"file_name": "../../'), "points outside|not a file"),
         ("coco", lambda root: (root / "coco.json").unlink(), "anchors.captions: .* is not a file"),
+        ("coco", lambda root: os.truncate(root / "coco.json", 2**30 + 1), "coco.json has 1073741825 bytes, .* at most"),
+        (
+            "coco",
+            lambda root: (root / "coco.json").write_text("[" * 10**6, encoding="utf-8"),
+            "coco.json cannot be read",
+        ),
+        ("folder", lambda root: os.truncate(root / "captions.csv", 2**30 + 1), "captions.csv has 1073741825 bytes"),
     ],
 )
 def test_files_of_others_are_refused_in_one_sentence(source, damage, words, root):

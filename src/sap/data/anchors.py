@@ -1,6 +1,5 @@
 """Anchor sets: public image-text pairs, drawn so that a smaller set is the beginning of a larger one."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +10,10 @@ from sap.data.digits import make_anchors
 from sap.data.images import BadImage, Geometry, fit, read_image
 from sap.data.options import AnchorOptions, DigitsOptions
 from sap.errors import SapError
-from sap.io import read_csv, seed_of, unreadable
+from sap.foreign import read_json, regular_file
+from sap.io import read_csv, seed_of
+
+CAPTION_BYTES = 2**30  # COCO's captions have 2**27, those of CC3M 2**29
 
 
 class Anchors(NamedTuple):
@@ -55,7 +57,10 @@ def read_captions(root: Path) -> list[tuple[str, str]]:
     path = root / "captions.csv"
     if not path.is_file():
         raise SapError(f"{path} is missing. Write one with the columns file,caption; file is relative to {root}.")
-    rows = [{(name or "").lstrip("\ufeff"): value for name, value in row.items()} for row in read_csv(path)]
+    rows = [
+        {(name or "").lstrip("\ufeff"): value for name, value in row.items()}
+        for row in read_csv(regular_file(path, CAPTION_BYTES))
+    ]
     missing = [name for name in ("file", "caption") if rows and name not in rows[0]]
     if missing:
         raise SapError(
@@ -73,10 +78,7 @@ def read_coco(path: str | Path | None) -> list[tuple[str, str]]:
     """Pairs of a COCO captions JSON: every captioned image by id, with the caption of its lowest annotation id."""
     if path is None or not Path(path).is_file():
         raise SapError(f"anchors.captions: {path} is not a file. Set it to a COCO captions JSON.")
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise unreadable(path, error) from error
+    content = read_json(path, CAPTION_BYTES)
     try:
         captions: dict[int, str] = {}
         for annotation in sorted(content["annotations"], key=lambda annotation: annotation["id"]):

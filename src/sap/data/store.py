@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sap.data.copies import Print, print_of
-from sap.io import atomic, damaged, load_tensors, read_csv, save_tensors, unreadable, verified, write_csv
+from sap.errors import damaged, unreadable
+from sap.io import atomic, load_tensors, read_csv, save_tensors, verified, write_csv
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ["file", "class", "label", "split", *Print._fields]

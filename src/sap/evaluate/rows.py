@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from sap.errors import SapError
+from sap.errors import SapError, damaged
 from sap.evaluate.counts import sample_count
 from sap.io import (
     canonical,
-    damaged,
     digest,
+    digests_of,
     load_tensors,
-    read_meta,
     save_tensors,
     sealed,
     sealed_rows,
@@ -229,7 +228,7 @@ def _attack_digests(plan: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
 
 
 def _digests(folder: str, *names: str) -> list[str]:
-    files = read_meta(folder).get("files", {})
+    files = digests_of(folder)
     if not files.keys() >= set(names):
         raise damaged(Path(folder) / "meta.json", f"it has no digest of {', '.join(names)}")
     return [files[name] for name in names]

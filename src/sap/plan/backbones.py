@@ -1,15 +1,13 @@
 """What the plan must know of a backbone before any job runs: the input geometry and the files it is read from."""
 
 import importlib.util
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sap.clip.supported import HUB, check_config, check_named, why_not
-from sap.errors import SapError
-from sap.foreign import JSON_BYTES
-from sap.io import read_json
+from sap.errors import SapError, shown
+from sap.foreign import JSON_BYTES, read_json
 from sap.realfile import real_file
 from sap.registry import unknown
 
@@ -79,22 +77,27 @@ def _configs(backbone: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[st
 
 def _user_json(path: str | Path, key: str) -> Mapping[str, Any]:
     try:
-        config = json.loads(real_file(path, JSON_BYTES).read_text(encoding="utf-8"))
+        config = read_json(real_file(path, JSON_BYTES))
     except SapError as error:
         raise SapError(f"{key}: {error}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise SapError(f"{key}: {path} is no readable JSON file ({error}). Name one in open_clip's format.") from error
     if not isinstance(config, dict):
         raise SapError(f"{key}: {path} must hold a JSON object in open_clip's format, got {type(config).__name__}.")
     return config
 
 
 def _model_cfg(config: Mapping[str, Any], path: object) -> Mapping[str, Any]:
-    """The model's part of a config, seen to be of a kind that a study can use."""
+    """The model's part of a config, seen to be of a kind that a study can use, and as open_clip has it."""
     model = config.get("model_cfg", config)
     vision = model.get("vision_cfg") if isinstance(model, dict) else None
-    if not isinstance(vision, dict) or "image_size" not in vision:
-        raise SapError(f"{path}: expected an open_clip model config with vision_cfg.image_size.")
+    size = vision.get("image_size") if isinstance(vision, dict) else None
+    sides = size if isinstance(size, list) and len(size) == 2 else [size]
+    if not isinstance(config.get("preprocess_cfg", {}), dict):
+        raise SapError(f"{path}: preprocess_cfg must be a JSON object, got {shown(config['preprocess_cfg'])}.")
+    if not all(type(side) is int for side in sides):
+        raise SapError(
+            f"{path}: expected an open_clip model config with vision_cfg.image_size (a whole number, or two), got "
+            f"{shown(size)}."
+        )
     check_config(model, path)
     return model
 

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sap.errors import SapError
+from sap.errors import SapError, unreadable
 from sap.evaluate.rows import FIELDS, digest_arrays
-from sap.io import unreadable
 
 Array = NDArray[np.float64]
 
