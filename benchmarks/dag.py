@@ -118,19 +118,24 @@ def measured(folder: Path) -> dict[str, float]:
         return found | {f"- {name}": value for name, value in pool.apply(parts, (folder,)).items()}
 
 
-def main(repeat: int) -> None:
+def main(repeat: int, sizes: list[int]) -> None:
     with tempfile.TemporaryDirectory() as root:
-        folders = {points: study_folder(points, Path(root)) for points in SWEEPS}
+        folders = {points: study_folder(points, Path(root)) for points in sizes}
         rounds = [{points: measured(folder) for points, folder in folders.items()} for _ in range(repeat)]
-    few, many = SWEEPS
     rows = []
-    for name in rounds[0][few]:
-        small, large = (statistics.median(found[points][name] for found in rounds) for points in (few, many))
-        rows.append([name, small, large, large / small])
-    print(tabulate(rows, headers=["seconds", f"{few:,} points", f"{many:,} points", "ratio"], floatfmt=".2f"))
+    for name in rounds[0][sizes[0]]:
+        medians = [statistics.median(found[points][name] for found in rounds) for points in sizes]
+        rows.append([name, *medians, medians[-1] / medians[0]])
+    print(tabulate(rows, headers=["seconds", *(f"{size:,} points" for size in sizes), "ratio"], floatfmt=".2f"))
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeat", type=int, default=3, help="rounds, of which the median is shown")
+    parser.add_argument("--sizes", type=int, nargs="+", choices=SWEEPS, default=list(SWEEPS), help="points of a sweep")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=3, help="rounds, of which the median is shown")
-    main(parser.parse_args().repeat)
+    given = parse_args()
+    main(given.repeat, given.sizes)

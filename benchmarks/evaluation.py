@@ -34,7 +34,7 @@ from sap.evaluate.rows import RowStore
 from sap.evaluate.runner import Judge
 from sap.io import canonical, digest, read_plan, write_json
 from sap.plan.points import expand
-from sap.plan.settings import schema
+from sap.plan.settings import load_settings, schema
 from sap.update import Update
 
 ROOT = Path(__file__).parents[1]
@@ -43,27 +43,19 @@ SCRIPT = ROOT / "workflow" / "scripts" / "evaluate.py"
 
 def sweep_points(count: int, saliency: str, anchor_size: int) -> list[dict]:
     """`count` points of a plan: two criteria × two rescales × two merges × as many ρ as needed."""
+    ratios = -(-count // 8)
     block = {
-        "label": None,
-        "views": [],
+        "views": ["sweep"],
         "criterion": ["taylor_absolute", "magnitude"],
         "rescale": ["none", "frobenius"],
-        "merge": [{"method": "mean"}, with_defaults("ties")],
-        "prune_ratio": [round((i + 1) / (-(-count // 8) + 1), 6) for i in range(-(-count // 8))],
-        "anchor_size": [anchor_size],
+        "merge": ["mean", "ties"],
+        "prune_ratio": [round((i + 1) / (ratios + 1), 6) for i in range(ratios)],
+        "anchor_size": anchor_size,
     }
-    usual = {"space": "delta", "unit": "entry", "scope": "layer", "count": "floor", "statistics": "client"}
-    usual |= {"alignment": "cosine", "reduction": "absolute_of_mean", "anchor_draw": 0, "control": "none"}
-    usual |= {"rank": None, "scale": 1.0, "prune_top": 0.0}
-    points = expand(
-        [{name: [value] for name, value in usual.items()} | block], schema()["$defs"], lambda _: saliency, None
-    )
+    # As the workflow reads a config: whatever field a point gets next has its default here, too.
+    blocks = load_settings({"points": [block], "anchors": {"sizes": [anchor_size]}})["points"]
+    points = expand(blocks, schema()["$defs"], lambda _: saliency, lambda _: "", clients=["any"])
     return [{"id": p.id, "settings": dict(p.settings), "seen": False, "code": ""} for p in points[:count]]
-
-
-def with_defaults(method: str) -> dict:
-    options = schema()["$defs"]["merge"][method]["options"]["properties"]
-    return {"method": method} | {name: option["default"] for name, option in options.items()}
 
 
 def stored(plan: dict, folder: Path) -> Path:
@@ -188,8 +180,8 @@ def digits_plan(study: Path) -> tuple[dict, str, int]:
     sys.exit(f"error: {study}/results/plans holds no evaluation plan with gradients. Run `make run` there first.")
 
 
-def vit_plan(folder: Path, precision: str, images: int = 256, clients: int = 4) -> tuple[dict, str, int]:
-    """The artifacts of a fold with the shapes of ViT-B/32 and random contents."""
+def vit_plan(folder: Path, given: argparse.Namespace) -> tuple[dict, str, int]:
+    """The artifacts of a fold with the shapes of a ViT and random contents."""
     from open_clip import get_model_config
 
     from sap.clip.checkpoint import build_model, preprocess_of, save_checkpoint
@@ -200,29 +192,29 @@ def vit_plan(folder: Path, precision: str, images: int = 256, clients: int = 4) 
     from sap.provenance import save_meta
 
     torch.manual_seed(0)
-    config = get_model_config("ViT-B-32")
-    model = build_model(config, "ViT-B-32")
+    config = get_model_config(given.model)
+    model = build_model(config, given.model)
     save_checkpoint(folder / "backbone", model, config, preprocess_of({}, config))
     layers = {
         name: tuple(weight.shape)
         for name, weight in model.visual.transformer.named_parameters(prefix="visual.transformer")
         if weight.ndim == 2
     }
-    features = torch.nn.functional.normalize(torch.randn(7, 512), dim=1)
+    features = torch.nn.functional.normalize(torch.randn(7, config["embed_dim"]), dim=1)
     scale = torch.tensor(100.0)
     save_tensors(folder / "classes/text_features.safetensors", {"features": features, "logit_scale": scale})
     rng = np.random.default_rng(0)
-    side = config["vision_cfg"]["image_size"]
+    side, images = config["vision_cfg"]["image_size"], given.images
     made = (rng.integers(0, 256, (side, side, 3), np.uint8) for _ in range(images))
     prints = write_images(folder / "target/images.npy", made, side)
     labels = np.arange(images) % 7
     names = [f"class-{label}" for label in range(7)]
     files = [f"{number}.png" for number in range(images)]
     write_index(folder / "target", files, labels, np.full(images, "test"), prints, names, {})
-    plan = {"backbone": str(folder / "backbone"), "classes": str(folder / "classes"), "precision": precision}
+    plan = {"backbone": str(folder / "backbone"), "classes": str(folder / "classes"), "precision": given.precision}
     plan |= {"domains": {"target": str(folder / "target")}, "target": "target", "seed": 0, "anchors": {}}
     plan |= {"pooled": None, "oracle": None, "statistics": {}, "clients": {}, "gradients": {"random": {}}}
-    for k in range(clients):
+    for k in range(given.clients):
         factors = {
             layer: Factors(torch.randn(8, n) / n**0.5, 0.01 * torch.randn(m, 8)) for layer, (m, n) in layers.items()
         }
@@ -239,32 +231,38 @@ def vit_plan(folder: Path, precision: str, images: int = 256, clients: int = 4) 
     return plan, "random", 16
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shape", choices=("digits", "vit"))
     parser.add_argument("--study", type=Path, help="folder with the results/ of a finished run, for digits")
     parser.add_argument("--points", type=int, nargs="+", default=[200])
+    parser.add_argument("--model", default="ViT-B-32", help="for vit: an open_clip name; default: ViT-B-32")
+    parser.add_argument("--images", type=int, default=256, help="for vit: of a point; default: 256")
+    parser.add_argument("--clients", type=int, default=4, help="for vit; default: 4")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="for vit")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--processes", type=int, default=10, help="of one point each, to extrapolate from")
     parser.add_argument("--output", type=Path, help="append the rows here as lines of JSON, too")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     keep_freed_memory()  # as the job does: the floor shall not pay for fresh pages that the sweep does not
     os.environ["SAP_DEVICE"] = "cpu"
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        shape = digits_plan(args.study) if args.shape == "digits" else vit_plan(folder, args.precision)
+        shape = digits_plan(args.study) if args.shape == "digits" else vit_plan(folder, args)
         plan, saliency, anchor_size = shape
         for count in args.points:
             points = sweep_points(count, saliency, anchor_size)
             rows = measure(plan | {"points": points}, count, folder, args.batch_size, args.threads, args.processes)
             print(tabulate(rows, headers=["part", "seconds", "× floor"], floatfmt=".2f"), flush=True)
             if args.output:
-                with args.output.open("a") as lines:
+                with args.output.open("a", encoding="utf-8") as lines:
                     lines.writelines(json.dumps([args.shape, args.precision, count, *row]) + "\n" for row in rows)
 
 
 if __name__ == "__main__":
-    main()
+    main(parse_args())

@@ -328,7 +328,7 @@ def machine() -> str:
     return f"{names[0]} ({len(names)} cores)"
 
 
-if __name__ == "__main__":
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", metavar="PYTHON", help="the interpreter of the peers' environment")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="our methods, or peers' calls")
@@ -336,5 +336,9 @@ if __name__ == "__main__":
     parser.add_argument("--blocks", type=int, default=peers.BLOCKS, help="fewer for a quick look")
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON lines, a row each; rows that it has are kept")
     parser.add_argument("--row", help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    given = parse_args()
     peers.answer(json.loads(given.row), run) if given.row else main(given)

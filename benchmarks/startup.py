@@ -24,7 +24,7 @@ from tabulate import tabulate
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "workflow" / "scripts"
-HEAVY = ("transformers", "torchvision", "open_clip", "peft", "torch", "pandas", "matplotlib", "scipy")
+HEAVY = ("transformers", "torchvision", "open_clip", "peft", "torch", "pandas", "matplotlib", "scipy", "scipy.stats")
 
 NUMPY, TORCH, TABLES = "import numpy", "import torch", "import pandas, matplotlib"
 CLIP = "import torch; from open_clip.model import CLIP"
@@ -52,7 +52,7 @@ IMPORTS = """
 import ast, sys
 from argparse import Namespace
 sys.argv = [{path!r}]
-tree = ast.parse(open({path!r}).read())
+tree = ast.parse(open({path!r}, encoding="utf-8").read())
 top = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
 inner = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)) and node not in top]
 inner.sort(key=lambda node: node.lineno)
@@ -89,7 +89,8 @@ def main(repeats: int, only: list[str]) -> None:
     codes = {name: imports_of(name) for name in names}
     if not only:
         codes["(Snakefile)"] = snakefile_imports()
-    codes |= {yardstick: yardstick for yardstick in (NUMPY, TABLES, TORCH, CLIP)}
+    needed = {LIMITS[name][0] for name in names if name in LIMITS}
+    codes |= {yardstick: yardstick for yardstick in (NUMPY, TABLES, TORCH, CLIP) if yardstick in needed or not only}
     seconds: dict[str, list[float]] = {name: [] for name in codes}
     modules: dict[str, list[str]] = {}
     for _ in range(repeats):
@@ -107,9 +108,13 @@ def main(repeats: int, only: list[str]) -> None:
     )
 
 
-if __name__ == "__main__":
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="fresh processes of each; default: 5")
     parser.add_argument("--only", nargs="+", default=[], metavar="SCRIPT", help="these scripts, by name")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    options = parse_args()
     main(options.repeats, options.only)

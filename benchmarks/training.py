@@ -67,16 +67,16 @@ def draw_images(root: Path, count: int, rng: np.random.Generator) -> None:
         image.save(folder / f"{number:05d}.jpg", quality=90)
 
 
-def prepare(folder: Path, images: int) -> float:
-    """Draw the images, write a random ViT-B/32 and the store; returns the seconds that the store took."""
+def prepare(folder: Path, images: int, name: str) -> float:
+    """Draw the images, write a random ViT by open_clip's `name` and the store; returns the seconds of the store."""
     import open_clip
     import torch
 
     from sap.clip.checkpoint import build_model, preprocess_of, save_checkpoint
 
     torch.manual_seed(0)
-    config = open_clip.get_model_config("ViT-B-32")
-    save_checkpoint(folder / "backbone", build_model(config, "ViT-B-32"), config, preprocess_of({}, config))
+    config = open_clip.get_model_config(name)
+    save_checkpoint(folder / "backbone", build_model(config, name), config, preprocess_of({}, config))
     draw_images(folder / "images", round(images / (1 - TEST_SHARE)), np.random.default_rng(0))
     data = {"name": "drawn", "source": "folder", "root": str(folder / "images"), "domains": ["drawn"]}
     data["split"] = {"val": 0.0, "test": TEST_SHARE}
@@ -237,10 +237,10 @@ def main(given: argparse.Namespace) -> None:
     devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()
     rows: list[list[Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        seconds = prepare(Path(scratch), given.images)
+        seconds = prepare(Path(scratch), given.images, given.model)
         for device in devices:
             baseline = None
-            for loop, precision, seed in RUNS:
+            for loop, precision, seed in RUNS[: given.runs]:
                 found = SimpleNamespace(
                     **in_process(given, loop=loop, precision=precision, seed=seed, device=device, folder=scratch)
                 )
@@ -268,10 +268,12 @@ def in_process(given: argparse.Namespace, **choices: Any) -> dict[str, Any]:
     return json.loads(found.stdout.splitlines()[-1])
 
 
-if __name__ == "__main__":
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=512, help="training images; default: 512")
     parser.add_argument("--epochs", type=int, default=4, help="default: 4")
+    parser.add_argument("--model", default="ViT-B-32", help="an open_clip name; default: ViT-B-32")
+    parser.add_argument("--runs", type=int, default=len(RUNS), help="the first so many loops; default: all")
     parser.add_argument("--batch-size", type=int, default=32, help="default: 32")
     parser.add_argument("--threads", type=int, default=2, help="torch's threads on the CPU; default: 2")
     parser.add_argument("--workers", type=int, default=2, help="the plain DataLoader's processes; default: 2")
@@ -281,7 +283,11 @@ if __name__ == "__main__":
     inner.add_argument("--seed", type=int, default=0)
     inner.add_argument("--device", default="cpu")
     inner.add_argument("--folder", type=Path)
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    arguments = parse_args()
     if arguments.loop:
         run_loop(arguments)
     else:

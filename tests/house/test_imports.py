@@ -10,7 +10,6 @@ from benchmarks.startup import LIMITS, SCRIPTS, imports_of, snakefile_imports, s
 
 CLIP = {"torch", "open_clip"}
 DIGITS = {"matplotlib", "scipy"}  # its fonts, and its filters
-PEFTS = {"peft", "transformers", "torchvision", "scipy"}  # peft imports the last three
 GROUPS = [  # scripts, and all that they may import
     (("unused",), set()),
     (("status", "why"), {"pandas"}),
@@ -18,11 +17,12 @@ GROUPS = [  # scripts, and all that they may import
     (("figures",), {"pandas", "matplotlib", "scipy"}),
     (("prepare_domain",), DIGITS),
     (("audit", "merge", "prune"), {"torch"}),
-    (("compare_masks", "compare_towers", "diagnose"), {"torch", "scipy"}),
+    (("compare_towers", "diagnose"), {"torch", "scipy"}),
+    (("compare_masks",), {"torch", "scipy", "scipy.stats"}),
     (("embed_classes", "evaluate", "measure", "score_client"), CLIP),
-    (("headroom", "privacy", "probe"), CLIP | {"pandas", "scipy"}),  # scikit-learn imports both
+    (("headroom", "privacy", "probe"), CLIP | {"pandas", "scipy", "scipy.stats"}),  # scikit-learn imports both
     (("draw_anchors", "prepare_backbone"), CLIP | DIGITS),
-    (("train_client",), CLIP | PEFTS),
+    (("train_client",), CLIP | {"peft"}),
 ]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import peft
 import torch
+import torch.distributed.tensor  # peft reads it without importing it: transformers would have, see sap.imports
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import MultiheadAttention

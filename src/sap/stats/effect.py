@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
-from scipy.stats import norm, t
+from scipy.special import nctdtrinc, ndtri, stdtr, stdtrit  # scipy.stats has them, too, and takes a second to import
 
 from sap.stats.components import estimable, standard_error
 
@@ -61,13 +60,13 @@ def crossed_effect(values: Sequence[NDArray], level: float = 0.95, resamples: in
     low = high = estimate
     if se > 0:
         deviations = pigeonhole_means(values, resamples, seed) - estimate
-        stretch = se / np.sqrt(np.mean(deviations**2)) * t.ppf((1 + level) / 2, df) / norm.ppf((1 + level) / 2)
+        stretch = se / np.sqrt(np.mean(deviations**2)) * stdtrit(df, (1 + level) / 2) / ndtri((1 + level) / 2)
         low, high = estimate + stretch * np.quantile(deviations, [(1 - level) / 2, (1 + level) / 2])
     bare = Effect(estimate, float(low), float(high), se, df, np.nan, np.nan, np.nan, draws, seeds, 0)
     return bare._replace(
         p_greater=p_above(bare, 0.0),
         p_less=p_below(bare, 0.0),
-        detectable=se * float(special.nctdtrinc(min(df, 1e6), 1 - POWER, t.ppf(1 - TEST / 2, df))),
+        detectable=se * float(nctdtrinc(min(df, 1e6), 1 - POWER, stdtrit(df, 1 - TEST / 2))),
         images=sum(value.shape[2] for value in values),
     )
 
@@ -119,4 +118,4 @@ def p_within(effect: Effect, margin: float) -> float:
 def _tail(effect: Effect, excess: float) -> float:
     if np.isnan(effect.se):
         return np.nan
-    return float(t.sf(excess / effect.se, effect.df)) if effect.se > 0 else float(excess <= 0)
+    return float(stdtr(effect.df, -excess / effect.se)) if effect.se > 0 else float(excess <= 0)

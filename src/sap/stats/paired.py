@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import ndtri
 
 
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> dict[str, float]:
@@ -28,6 +28,8 @@ def wilcoxon(a: ArrayLike, b: ArrayLike) -> float:
     Equal pairs count half to each side (scipy's "zsplit"). NaN where every pair is equal or a value is missing. Exact,
     but beyond ten cells with ties or equal pairs by the tie-corrected normal approximation: all signs take a second.
     """
+    from scipy import stats  # slow to import
+
     difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     if np.isnan(difference).any() or not difference.any():
         return np.nan
@@ -41,6 +43,8 @@ def friedman(matrix: ArrayLike) -> tuple[float, float]:
 
     NaN with fewer than three methods or two cells, where a value is missing, or where all methods tie in every cell.
     """
+    from scipy import stats
+
     matrix = np.asarray(matrix, dtype=np.float64)
     if matrix.shape[1] < 3 or len(matrix) < 2 or np.isnan(matrix).any() or not np.ptp(matrix, axis=1).any():
         return np.nan, np.nan
@@ -64,4 +68,4 @@ def detectable_difference(n: int, discordant: float, power: float = 0.8, alpha: 
     the normal approximation (Connor 1987 without its second-order term). A value above `discordant` means that no
     difference can be found: the difference is never larger than the share of images that differ.
     """
-    return float((stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * np.sqrt(discordant / n))
+    return float((ndtri(1 - alpha / 2) + ndtri(power)) * np.sqrt(discordant / n))

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import trim_mean
 
 
 def iqm(scores: ArrayLike, axis: int | None = None) -> NDArray | float:
@@ -15,6 +14,8 @@ def iqm(scores: ArrayLike, axis: int | None = None) -> NDArray | float:
 
     NaN where one is missing.
     """
+    from scipy.stats import trim_mean  # slow to import
+
     scores = np.asarray(scores, dtype=np.float64)
     return trim_mean(scores, 0.25, axis=axis) + 0 * scores.sum(axis=axis)  # a sum is NaN where a score is
 
