@@ -169,6 +169,14 @@ def test_scale_multiplies_at_the_end_and_zero_gives_zero():
     assert compose({"scale": 0.0}).norm() == 0
 
 
+def test_a_rank_cuts_the_merge_back_to_the_best_approximation():
+    whole, cut = compose({"merge": {"method": "mean"}}), compose({"merge": {"method": "mean"}, "rank": 2})
+    for layer in whole:
+        u, s, v = torch.linalg.svd(whole.dense(layer).double())
+        assert s[2] > 0.01 * s[0]
+        torch.testing.assert_close(cut.dense(layer).double(), u[:, :2] * s[:2] @ v[:2], atol=1e-5, rtol=1e-4)
+
+
 def test_the_order_of_points_does_not_matter():
     points = [
         POINT | {"criterion": criterion, "prune_ratio": ratio, "scope": scope, "control": control, "space": space}

@@ -74,6 +74,28 @@ def test_only_scripts_leave_them_out_and_only_while_open_clip_is_imported(tmp_pa
     assert _printed(tmp_path / "script.py") == "8\nTrue"
 
 
+def test_an_adapter_made_without_transformers_is_byte_for_byte_the_one_made_with_it(tiny_clip_folder, tmp_path):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom sap.cli import run\n\ndef make(folder):\n"
+        "    import torch\n    from sap.clip.backbone import load_backbone\n"
+        "    from sap.clip.lora import add_adapter, save_adapter, trainable\n"
+        "    from sap.clip.options import LoraOptions\n"
+        f"    backbone = load_backbone({str(tiny_clip_folder)!r})\n"
+        "    adapted = add_adapter(backbone.model, LoraOptions(rank=2, towers='both', dropout=0.1), 0, 'art')\n"
+        "    optimizer = torch.optim.AdamW(trainable(adapted).values(), lr=0.01)\n"
+        "    backbone.image_features(torch.ones(2, 3, 16, 16)).sum().backward()\n"
+        "    optimizer.step()\n    save_adapter(adapted, Path(folder))\n"
+        "    print('transformers' in sys.modules)\n\n"
+    )
+    (tmp_path / "script.py").write_text(f"{code}run(lambda _: make('without'), lambda: None)\n", encoding="utf-8")
+    (tmp_path / "notebook.py").write_text(f"{code}make('with')\n", encoding="utf-8")
+    for folder in ("with", "without"):
+        (tmp_path / folder).mkdir()
+    assert [_printed(tmp_path / name) for name in ("script.py", "notebook.py")] == ["False", "True"]
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        assert (tmp_path / "with" / name).read_bytes() == (tmp_path / "without" / name).read_bytes()
+
+
 def _printed(script: Path) -> str:
     found = subprocess.run([sys.executable, script], cwd=script.parent, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr

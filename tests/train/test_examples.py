@@ -75,6 +75,15 @@ def test_corruption_changes_training_labels_only_and_depends_on_the_name():
     json.dumps(wrong.private_facts())
 
 
+def test_the_seed_of_the_corruption_decides_whose_labels_change():
+    first, again, other = (
+        hold([domain("art")], [("art", None)], corruption=CorruptionOptions(kind="uniform", fraction=0.5, seed=seed))
+        for seed in (0, 0, 1)
+    )
+    assert np.array_equal(first.train.labels, again.train.labels)
+    assert not np.array_equal(first.train.labels, other.train.labels)
+
+
 def test_the_target_class_is_given_by_name():
     corruption = CorruptionOptions(kind="single", target_class="three")
     assert set(hold([domain("art")], [("art", None)], corruption=corruption).train.labels) == {2}
@@ -97,6 +106,17 @@ def test_a_backdoor_stamps_exactly_the_images_that_get_the_target(fraction):
     everything = np.arange(len(held.val))
     assert np.array_equal(held.val.images(everything), clean.val.images(everything))
     assert held.private_facts()["changed_labels"] == (held.true_labels[stamped] != 1).sum()
+
+
+@pytest.mark.parametrize(("size", "side"), [(0.2, 2), (0.6, 6)])
+def test_the_patch_of_a_backdoor_is_as_large_as_the_config_says(size, side):
+    art = domain("art")
+    art = Domain(art.name, np.full((len(art.labels), 10, 10, 3), 100, np.uint8), art.labels, art.splits, art.files)
+    corruption = CorruptionOptions(kind="backdoor", patch_size=size)
+    held = hold([art], [("art", None)], corruption=corruption).train
+    changed = (held.images(np.arange(len(held))) != 100).all(axis=3)
+    assert changed[:, -side:, -side:].all()
+    assert (changed.sum(axis=(1, 2)) == side**2).all()
 
 
 def test_stamped_images_of_growing_fractions_are_nested_and_the_stored_ones_stay():

@@ -1,0 +1,119 @@
+"""Keys whose whole effect is in the plan: who trains, who is judged, what a job and the report are told."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sap.plan.evidence import evidence_jobs, headroom_plan, masks_plan, privacy_plan, probe_plan
+from sap.plan.manifest import shard_plan
+from sap.plan.reporting import report_plan
+from sap.plan.study import build_study
+
+RULES = Path(__file__).parents[2] / "workflow" / "rules"
+TWO = ["photo", "sketch"]
+
+
+def kinds(study):
+    return {point.settings["kind"] for point in study.fold_points("photo") if point.settings["kind"] != "merge"}
+
+
+def templates(study):
+    return study.registry["embed_classes", study.classes_id]
+
+
+def images(study):
+    plans = headroom_plan(study, "photo", 0), probe_plan(study, 0), privacy_plan(study, 0)
+    return {plan["images"] for plan in plans}
+
+
+# key: (value, what it decides, its value then); with the default it is another one
+DECIDED = {
+    "experiment": ("renamed", lambda study: report_plan(study)["experiment"], "renamed"),
+    "seeds": ([4, 7], lambda study: {fold["seed"] for fold in report_plan(study)["folds"]}, {4, 7}),
+    "data.name": ("mine", lambda study: (study.data_id.split("-")[0], report_plan(study)["dataset"]), ("mine", "mine")),
+    "data.domains": (TWO, lambda study: [client.name for client in study.clients], TWO),
+    "data.class_names": ({"zero": "nought"}, lambda study: templates(study)["classes"][0], "nought"),
+    "backbone.prompts": (["a {}."], lambda study: templates(study)["prompts"], ["a {}."]),
+    "backbone.interpolation": ("bilinear", lambda study: study.input["interpolation"], "bilinear"),
+    "backbone.resize_mode": ("squash", lambda study: study.input["mode"], "squash"),
+    "evaluate.targets": (["photo"], lambda study: {fold["target"] for fold in report_plan(study)["folds"]}, {"photo"}),
+    "evaluate.references": (["zero_shot", "pooled"], kinds, {"zero_shot", "pooled"}),
+    "evaluate.precision": (
+        "bfloat16",
+        lambda study: {shard_plan(study, "photo", 0, 0)["precision"], headroom_plan(study, "photo", 0)["precision"]},
+        {"bfloat16"},
+    ),
+    "evaluate.shards": (3, lambda study: len({fold["rows"] for fold in report_plan(study)["folds"]}), 36),
+    "evidence.headroom": (False, lambda study: "headroom" in evidence_jobs(study), False),
+    "evidence.towers": (True, lambda study: len(evidence_jobs(study).get("compare_towers", ())), 3),
+    "evidence.masks": (True, lambda study: len(evidence_jobs(study).get("compare_masks", ())), 3),
+    "evidence.mask_ratios": ([0.3], lambda study: masks_plan(study, 0)["ratios"], [0.3]),
+    "evidence.images": (20, images, {20}),
+    "evidence.margin": (0.02, lambda study: report_plan(study)["margin"], 0.02),
+    "anchors.sizes": ([8, 16, 32, 64], lambda study: masks_plan(study, 0)["sizes"], [8, 16, 32, 64]),
+    "corruption.clients": (
+        ["photo"],
+        lambda study: [bool(study.registry["train_client", c.train_id, c.name]["corruption"]) for c in study.clients],
+        [False, True, False, False],
+    ),
+}
+# field of a block: (values of two points, what else the block says)
+SWEPT = {
+    "prune_ratio": ([0.3, 0.7], {}),
+    "prune_top": ([0.1, 0.2], {}),
+    "count": (["floor", "round"], {}),
+    "criterion": (["magnitude", "random"], {}),
+    "space": (["delta", "factors"], {}),
+    "unit": (["entry", "row"], {}),
+    "scope": (["layer", "model"], {}),
+    "rescale": (["none", "l1"], {}),
+    "alignment": (["cosine", "contrastive"], {}),
+    "reduction": (["absolute_of_mean", "mean_of_absolute"], {}),
+    "anchor_size": ([8, 16], {}),
+    "anchor_draw": ([0, 3], {}),
+    "statistics": (["client", "anchors"], {"merge": "regmean"}),
+    "rank": ([None, 2], {}),
+    "scale": ([1.0, 0.5], {}),
+    "control": (["none", "shrunk"], {}),
+    "merge": (["mean", "ties"], {}),
+    "attack": (["none", "sign_flip"], {"views": "attack", "attackers": "photo"}),
+    "attackers": (["photo", "sketch"], {"views": "attack", "attack": "sign_flip"}),
+    "attacker_weight": (
+        [0.25, 0.5],
+        {"views": "attack", "attack": "sign_flip", "attackers": "photo", "merge": "weighted_mean"},
+    ),
+}
+
+
+@pytest.mark.parametrize("key", DECIDED)
+def test_a_key_decides_what_the_plan_says(config, changed, key):
+    value, decided, expected = DECIDED[key]
+    edited = changed(key, value)
+    if key == "corruption.clients":
+        for one in (config, edited):
+            one["corruption"]["kind"] = "derangement"
+    assert decided(build_study(edited)) == expected
+    assert decided(build_study(config)) != expected
+
+
+@pytest.mark.parametrize("field", SWEPT)
+def test_a_field_with_two_values_makes_two_points_and_each_has_its_own(config, field):
+    values, more = SWEPT[field]
+    block = {"views": "sweep", "criterion": "taylor_absolute", "merge": "mean"} | more | {field: values}
+    first, second = build_study(config | {"points": [block]}).points
+    different = {
+        name for name in {*first.settings, *second.settings} if first.settings.get(name) != second.settings.get(name)
+    }
+    follow = {"saliency", "measured"}  # ids of what the field asks for
+    follow |= {"attackers"} if field == "attack" else set()  # nobody, where there is none
+    follow |= {"alignment", "anchor_size", "anchor_draw", "reduction"} if field == "criterion" else set()
+    assert different - follow == {field}
+    assert str(values[-1]) in str(second.settings[field])
+
+
+def test_speed_and_memory_of_an_evaluation_reach_its_command():
+    rule = (RULES / "evaluate.smk").read_text(encoding="utf-8")
+    for key in ("batch_size", "cache_activations"):
+        assert re.search(rf'{key}=(int\()?STUDY\.settings\["evaluate"\]\["{key}"\]', rule)
+        assert f"--{key.replace('_', '-')} {{resources.{key}}}" in rule
