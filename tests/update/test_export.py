@@ -68,7 +68,13 @@ def language_update():
     )
 
 
-@pytest.mark.parametrize("update", [language_update(), vit_update()], ids=["language", "vit"])
+def hyphenated_update():
+    return Update({f"text-model.fc-{i}.weight": factors(6, 5, 2 + i, i) for i in range(3)})
+
+
+@pytest.mark.parametrize(
+    "update", [language_update(), vit_update(), hyphenated_update()], ids=["language", "vit", "hyphens"]
+)
 def test_reading_what_was_written_gives_the_very_same_factors(tmp_path, update):
     write_adapter(tmp_path, update)
     again = load_adapter(tmp_path)
