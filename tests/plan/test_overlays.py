@@ -4,10 +4,12 @@ import copy
 
 import pytest
 import yaml
+from snakemake.cli import parse_config
 from snakemake.utils import update_config
 
 from sap.errors import SapError
-from sap.plan.overlays import read_config
+from sap.plan.overlays import read_config, with_values
+from sap.plan.study import build_study
 
 BASE = {"seeds": [0, 1], "data": {"split": {"val": 0.1, "test": 0.3}, "root": None}, "train": {"epochs": 3}}
 OVERLAYS = [
@@ -37,3 +39,47 @@ def test_what_is_no_config_is_named(tmp_path, text):
         path.write_text(text, encoding="utf-8")
     with pytest.raises(SapError, match=str(path)):
         read_config([], path)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("seeds=[0]", {"seeds": [0]}),
+        ("seeds=", {"seeds": None}),
+        ("train={epochs: 3}", {"train": {"epochs": 3, "batch_size": 64}}),
+        ('train={"epochs":3}', {"train": {"epochs": 3, "batch_size": 64}}),
+        ("data={domains: [photo, sketch], root: null}", {"data": {"domains": ["photo", "sketch"], "root": None}}),
+        ("data={split: {val: 0.2}}", {"data": {"split": {"val": 0.2}}}),
+        ("evidence={headroom: false}", {"evidence": {"headroom": False}}),
+        ("points=[{merge: mean, scale: [0.5, 1]}]", {"points": [{"merge": "mean", "scale": [0.5, 1]}]}),
+        ("experiment=mine", {"experiment": "mine"}),
+        ("train={learning_rate: 1e-3}", {"train": {"learning_rate": "1e-3", "batch_size": 64}}),  # a text in YAML files
+    ],
+)
+def test_a_value_of_the_command_line_is_what_it_is_in_a_file(given, expected):
+    """On top of what Snakemake itself made of it, which has texts for numbers."""
+    config = {"train": {"batch_size": 64}}
+    update_config(config, parse_config([given]))
+    found = with_values(config, [given])
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_the_last_of_several_values_counts_and_files_below_stay(tmp_path):
+    path = tmp_path / "base.yaml"
+    path.write_text(yaml.safe_dump(BASE), encoding="utf-8")
+    found = read_config([], path, ["seeds=[3]", "data={split: {val: 0.2}}", "seeds=[4]"])
+    assert found == BASE | {"seeds": [4], "data": {"split": {"val": 0.2, "test": 0.3}, "root": None}}
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("seeds=[zero]", r"seeds\[0\] must be an integer, got 'zero'"),
+        ("seeds=0", r"seeds must be a list, got 0"),
+        ("train={epochs:3}", r"train: unknown key 'epochs:3'. Did you mean 'epochs'"),
+        ("seeds=[0", r"--config seeds=\[0: what follows the = is no YAML"),
+    ],
+)
+def test_a_wrong_value_of_the_command_line_is_a_sentence(config, given, sentence):
+    with pytest.raises(SapError, match=sentence):
+        build_study(with_values(config, [given]))

@@ -10,6 +10,7 @@ from sap.cli import run
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--configfile", nargs="+", default=[], metavar="FILE", help="overlays, as snakemake takes them")
+    parser.add_argument("--config", "-C", nargs="+", default=[], metavar="KEY=VALUE", help="values, likewise")
     parser.add_argument("--watch", type=float, metavar="SECONDS", help="show it again and again until all is done")
     return parser.parse_args()
 
@@ -22,7 +23,7 @@ def main(args: argparse.Namespace) -> None:
     from sap.plan.study import build_study
     from sap.report import catalogue
 
-    study = build_study(read_config(args.configfile))
+    study = build_study(read_config(args.configfile, values=args.config))
     jobs, plan = jobs_of(study, catalogue.files()), report_plan(study)
     while True:
         seen = look(jobs)

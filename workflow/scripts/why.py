@@ -5,25 +5,24 @@ import logging
 import sys
 
 from sap.cli import run
-from sap.errors import SapError
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog="Anything else goes to snakemake: targets, options.")
     parser.add_argument("--configfile", nargs="+", default=[], metavar="FILE", help="overlays, as snakemake takes them")
+    parser.add_argument("--config", "-C", nargs="+", default=[], metavar="KEY=VALUE", help="values, likewise")
     args, args.rest = parser.parse_known_args()
     return args
 
 
 def main(args: argparse.Namespace) -> None:
-    if any(word.split("=")[0] in ("--config", "-C") for word in args.rest):
-        raise SapError("values on the command line (--config) are not read here. Write them to an overlay file.")
     from sap.plan.overlays import read_config
     from sap.plan.study import build_study
     from sap.plan.why import Planned, explain
 
-    study = build_study(read_config(args.configfile))
+    study = build_study(read_config(args.configfile, values=args.config))
     overlays = ["--configfile", *args.configfile] if args.configfile else []
+    overlays += ["--config", *args.config] if args.config else []
     planned = [
         Planned(record.rule_name, dict(record.wildcards or {}), tuple(map(str, record.output)), record.reason)
         for record in dry_run([*args.rest, "--cores", "1", "--dry-run", *overlays])

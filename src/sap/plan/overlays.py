@@ -1,4 +1,4 @@
-"""Reading configs as Snakemake does, for scripts that look at an experiment without running it."""
+"""Reading configs as Snakemake does, for scripts that look at an experiment; and the values of --config, as YAML."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,10 +9,12 @@ import yaml
 from sap.errors import SapError
 
 
-def read_config(overlays: Sequence[str | Path], base: str | Path = "config.yaml") -> dict[str, Any]:
-    """`base` with each overlay on top, in order: mappings merge, anything else replaces.
+def read_config(
+    overlays: Sequence[str | Path], base: str | Path = "config.yaml", values: Sequence[str] = ()
+) -> dict[str, Any]:
+    """`base` with each overlay and then `values` (see `with_values`) on top: mappings merge, anything else replaces.
 
-    Raises SapError for a file that is missing or is no YAML mapping.
+    Raises SapError for a file that is missing or is no YAML mapping, and for a value that is no YAML.
     """
     config: dict[str, Any] = {}
     for path in (base, *overlays):
@@ -23,7 +25,26 @@ def read_config(overlays: Sequence[str | Path], base: str | Path = "config.yaml"
         if not isinstance(read, Mapping):
             raise SapError(f"{path} is no config: a YAML mapping was expected. Start from config.yaml.")
         config = _merged(config, read)
-    return config
+    return with_values(config, values)
+
+
+def with_values(config: Mapping[str, Any], values: Sequence[str]) -> dict[str, Any]:
+    """`config` with the KEY=VALUE of `--config` on top, in order, each value read as YAML, as it would be in a file.
+
+    Snakemake reads them, too, but leaves every number inside a list or mapping a text; what it merged is replaced here.
+    """
+    merged = dict(config)
+    for given in values:
+        key, _, text = given.partition("=")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SapError(
+                f"--config {given}: what follows the = is no YAML ({error}). Write it as in a config file, such as "
+                "--config 'train={epochs: 3}'."
+            ) from error
+        merged = _merged(merged, {key: value})
+    return merged
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
