@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sap.data.anchors import draw_anchors
+from sap.data.anchors import draw_anchors, repeats
 from sap.data.images import Geometry, fit
 from sap.data.options import AnchorOptions, DigitsOptions
 from sap.errors import SapError
@@ -144,13 +144,25 @@ def test_too_few_pairs_say_how_many_there_are(source, root):
         draw(root, source, (13,))
 
 
+def test_what_is_drawn_twice_is_counted(root):
+    assert repeats(draw(root, "folder", (12,))) == {"images": [], "captions": []}
+    shutil.copy(root / "images" / "03.png", root / "images" / "05.png")
+    rewrite("captions.csv", "a photo of thing 7,", "a photo of thing 3,")(root)
+    anchors = draw(root, "folder", (12,))
+    found = repeats(anchors)
+    assert [set(pair) for pair in found["images"]] == [{"images/03.png", "images/05.png"}]
+    assert [set(pair) for pair in found["captions"]] == [{"images/03.png", "images/07.png"}]
+    for (later, earlier), *_ in found.values():
+        assert anchors.files.index(earlier) < anchors.files.index(later)
+
+
 def test_a_byte_order_mark_is_not_part_of_a_column_name(root):
     path = root / "captions.csv"
     path.write_text("\ufeff" + path.read_text(encoding="utf-8"), encoding="utf-8")
     assert len(draw(root, "folder").files) == 8
 
 
-def test_the_script_writes_images_tokens_and_captions_of_one_backbone(root, tiny_clip_folder, tmp_path):
+def test_the_script_writes_images_tokens_and_captions_of_one_backbone(root, tiny_clip_folder, tmp_path, capsys):
     script = Path(__file__).parents[2] / "workflow" / "scripts" / "draw_anchors.py"
     settings = {"anchors": asdict(options(root, "folder")), "draw": 0, "input": GEOMETRY._asdict(), "digits": None}
     settings = json.loads(json.dumps(settings))  # as they come from the command line
@@ -166,4 +178,15 @@ def test_the_script_writes_images_tokens_and_captions_of_one_backbone(root, tiny
     assert tensors["tokens"].dtype == np.int64
     rows = read_csv(tmp_path / "out" / "anchors.csv")
     assert [row["caption"] for row in rows] == expected.captions
-    assert (tmp_path / "out" / "meta.json").is_file()
+    meta = json.loads((tmp_path / "out" / "meta.json").read_text(encoding="utf-8"))
+    assert (meta["cut_captions"], meta["repeated_images"], meta["repeated_captions"]) == (0, 0, 0)
+    assert capsys.readouterr().out == ""
+    twice = expected.files[5]
+    rewrite("captions.csv", expected.captions[2], "one " * 23)(root)  # begin, end: 25 of 24 tokens
+    rewrite("captions.csv", f"{expected.files[6]},", f"{twice},")(root)
+    runpy.run_path(str(script))["main"](given)
+    meta = json.loads((tmp_path / "out" / "meta.json").read_text(encoding="utf-8"))
+    assert (meta["cut_captions"], meta["repeated_images"], meta["repeated_captions"]) == (1, 1, 0)
+    said = capsys.readouterr().out
+    assert "1 of 8 captions are longer than 24 tokens: cut there" in said
+    assert f"1 images were drawn before, such as that of {twice} as that of {twice}" in said

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import EpsImagePlugin, Image
+from PIL import EpsImagePlugin, Image, ImageOps
 
 from sap.data import images
-from sap.data.images import FORMATS, BadImage, Geometry, fit, read_image
+from sap.data.images import FORMATS, BadImage, Geometry, Rotations, fit, read_image
 from tests.data.image_files import bmp_565, large_png, picture, write_bad
 
 GEOMETRY = Geometry(32)
@@ -36,6 +36,36 @@ def test_exif_rotation_is_not_applied(tmp_path):
     exif[0x0112] = 6
     image.save(tmp_path / "turned.png", exif=exif)
     assert np.array_equal(read_image(tmp_path / "turned.png", tmp_path, GEOMETRY), fit(image, GEOMETRY))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_exif_rotation_is_applied_as_pillow_does_where_that_is_asked_for(tmp_path, orientation, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned.{suffix}"
+    picture((64, 48)).save(path, exif=exif)
+    with Image.open(path) as image:
+        upright = fit(ImageOps.exif_transpose(image), GEOMETRY)
+    rotations = Rotations(apply=True)
+    assert np.array_equal(read_image(path, tmp_path, GEOMETRY, rotations), upright)
+    assert rotations.paths == ([] if orientation == 1 else [path])
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 255])
+def test_what_is_no_orientation_turns_nothing(tmp_path, orientation):
+    image, exif = picture((64, 48)), Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "odd.png", exif=exif)
+    rotations = Rotations(apply=True)
+    assert np.array_equal(read_image(tmp_path / "odd.png", tmp_path, GEOMETRY, rotations), fit(image, GEOMETRY))
+    assert rotations.paths == []
+
+
+def test_broken_exif_data_do_not_make_an_image_bad(tmp_path):
+    image = picture((64, 48))
+    image.save(tmp_path / "broken.jpg", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
+    assert read_image(tmp_path / "broken.jpg", tmp_path, GEOMETRY, Rotations(apply=True)).shape == (32, 32, 3)
 
 
 BAD = {

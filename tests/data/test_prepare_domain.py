@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sap.data import store
 from sap.data.digits import CLASSES
@@ -67,6 +68,23 @@ def test_threads_and_repetition_change_nothing(prepare, tmp_path):
     prepare(threads=4, out="four")
     for name in ("images.npy", "index.csv", "skipped.csv", "examples.safetensors"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "four" / name).read_bytes()
+
+
+@pytest.mark.parametrize("exif", ["ignore", "apply"])
+def test_exif_rotations_are_counted_and_said(prepare, root, tmp_path, capsys, exif):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for name in ("03", "07"):
+        with Image.open(root / "art" / "cat" / f"{name}.png") as image:
+            image.load()
+        image.save(root / "art" / "cat" / f"{name}.png", exif=turned)
+    assert prepare(exif=exif)["rotated"] == 2
+    said, said_of = capsys.readouterr(), {"ignore": "ignored as open_clip does", "apply": "applied"}
+    assert f"EXIF rotation of 2 of 20 images is {said_of[exif]}" in said.out + said.err
+    upright = image.transpose(Image.Transpose.ROTATE_270) if exif == "apply" else image
+    assert np.array_equal(open_store(tmp_path / "store").images[np.array([7])][0], fit(upright, GEOMETRY))
+    assert prepare("photo")["rotated"] == 0
+    assert "EXIF" not in "".join(capsys.readouterr())
 
 
 def test_other_domains_do_not_touch_a_domain(prepare, root, tmp_path):
@@ -200,7 +218,7 @@ def test_a_full_disk_leaves_nothing_behind(prepare, tmp_path, monkeypatch):
 
 def test_decoding_never_runs_far_ahead_of_its_reader(root, monkeypatch):
     started = []
-    monkeypatch.setattr("sap.data.folder.read_image", lambda path, root, geometry: started.append(path))
+    monkeypatch.setattr("sap.data.folder.read_image", lambda path, *_: started.append(path))
     decoded = decode(root, [f"{i}.png" for i in range(500)], GEOMETRY, threads=2)
     next(decoded)
     assert len(started) <= 12

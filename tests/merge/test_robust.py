@@ -342,16 +342,16 @@ def test_selections_keep_factors_and_only_those_of_the_chosen():
 @pytest.mark.parametrize(
     ("name", "n", "options", "sentence"),
     [
-        ("krum", 4, {"f": 1}, "krum needs n >= 2f+3 clients: n = 4, f = 1 needs 5"),
-        ("krum", 2, {}, "krum needs n >= 2f+3 clients: n = 2, f = 0 needs 3"),
-        ("krum", 4, {"f": 2, "neighbours": "byzfl"}, "krum needs n >= 2f+1 clients: n = 4, f = 2 needs 5"),
-        ("krum", 2, {"f": 1, "neighbours": "flower"}, "krum needs n >= 2f+1 clients: n = 2, f = 1 needs 3"),
-        ("multi_krum", 4, {"f": 1}, "multi_krum needs n >= 2f+3 clients: n = 4, f = 1 needs 5"),
-        ("multi_krum", 4, {"m": 5}, "multi_krum averages m of n clients: n = 4, m = 5"),
-        ("bulyan", 4, {}, "bulyan needs n >= 4f+3 clients: n = 4, f = 1 needs 7"),
-        ("dnc", 5, {"f": 2, "c": 2.5}, "dnc needs n > c*f clients: n = 5, c*f = 5 drops them all"),
+        ("krum", 4, {"f": 1}, "merge.krum: needs n >= 2f+3 clients: n = 4, f = 1 needs 5"),
+        ("krum", 2, {}, "merge.krum: needs n >= 2f+3 clients: n = 2, f = 0 needs 3"),
+        ("krum", 4, {"f": 2, "neighbours": "byzfl"}, "merge.krum: needs n >= 2f+1 clients: n = 4, f = 2 needs 5"),
+        ("krum", 2, {"f": 1, "neighbours": "flower"}, "merge.krum: needs n >= 2f+1 clients: n = 2, f = 1 needs 3"),
+        ("multi_krum", 4, {"f": 1}, "merge.multi_krum: needs n >= 2f+3 clients: n = 4, f = 1 needs 5"),
+        ("multi_krum", 4, {"m": 5}, "merge.multi_krum: averages m of n clients: n = 4, m = 5"),
+        ("bulyan", 4, {}, "merge.bulyan: needs n >= 4f+3 clients: n = 4, f = 1 needs 7"),
+        ("dnc", 5, {"f": 2, "c": 2.5}, "merge.dnc: needs n > c*f clients: n = 5, c*f = 5 drops them all"),
         *(
-            (name, 4, {"f": 2}, f"{name} needs n >= 2f+1 clients: n = 4, f = 2 needs 5")
+            (name, 4, {"f": 2}, f"merge.{name}: needs n >= 2f+1 clients: n = 4, f = 2 needs 5")
             for name in ("trimmed_mean", "mean_around_median", "mda", "dnc", "arc", "nearest_neighbour_mixing", "monna")
         ),
     ],

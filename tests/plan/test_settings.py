@@ -94,3 +94,153 @@ def test_a_folder_without_domains_and_a_missing_folder_are_told_apart(changed, t
     config["data"]["root"] = str(tmp_path)
     with pytest.raises(SapError, match="holds no folders"):
         load_settings(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("anchors.sizes", [8, 16, 32, 100000], "anchors.sizes asks for 100000 pairs, and data.digits.anchors has 64."),
+        (
+            "backbone.prompts",
+            ["a {}.", "a photo"],
+            "backbone.prompts[1] must contain {} once for the class",
+        ),
+        ("backbone.prompts", ["{} or {}"], "backbone.prompts[0] must contain {} once"),
+        ("data.class_names", {"zeroo": "nought"}, "data.class_names: unknown class 'zeroo'. Did you mean 'zero'?"),
+        ("data.class_names", {"zero": "one"}, "'zero' and 'one' are both 'one' in prompts"),
+        ("data.split", {"val": 0.5, "test": 0.5}, "data.split: val + test must be below 1, got 0.5 + 0.5"),
+        ("evaluate.targets", ["photo", "photo"], "evaluate.targets must differ from one another"),
+        ("experiment", "a" * 240, "experiment must match"),
+        ("backbone.scratch.patch_size", 17, "backbone.scratch.patch_size must be at most the image side 16, got 17"),
+        ("backbone.scratch.width", 65, "backbone.scratch.width must be a multiple of head_width 32, got 65"),
+        ("backbone.scratch.head_width", 65, "backbone.scratch.width must be a multiple of head_width 65, got 64"),
+        ("train.lora.rank", 65, "train.lora.rank must be at most the tower's width 64, got 65"),
+        ("train.lora.first_block", 3, "train.lora.first_block must be below the tower's 3 blocks, got 3"),
+        ("train.lora", {"dropout": 0.1, "targets": ["attention"]}, "train.lora.dropout acts on MLP layers only"),
+        ("train.lora.towers", "both", "train.lora.towers: both trains clients that nothing can score"),
+        ("partition", {"clients_per_domain": 70, "min_size": 15}, "has at most 970 images to train on, too few for 70"),
+        ("points.1.alignment", "contrastive", None),
+    ],
+)
+def test_what_a_job_would_refuse_is_refused_before_any_runs(changed, key, value, sentence):
+    config = changed(key, value)
+    if sentence is None:  # right as it is, wrong beside another key
+        build_study(config)
+        config["anchors"]["sizes"] = [1, 8, 16, 32]
+        sentence = "points[1].alignment: contrastive compares anchors, so anchors.sizes must be above 1"
+    with pytest.raises(SapError, match=re.escape(sentence)):
+        build_study(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("train.early_stop", 3, "train.early_stop needs validation images, and data.split.val is 0"),
+        (
+            "points.1.views",
+            ["select"],
+            "points[1].views: select is judged on validation images",
+        ),
+    ],
+)
+def test_what_reads_validation_images_needs_some(changed, key, value, sentence):
+    config = changed(key, value)
+    build_study(config)
+    config["data"]["split"]["val"] = 0.0
+    with pytest.raises(SapError, match=re.escape(sentence)):
+        build_study(config)
+
+
+def test_lorm_insists_on_a_factor_that_the_clients_share(changed):
+    config = changed("points.0.merge", [{"method": "lorm", "shared": "A"}])
+    with pytest.raises(SapError, match=re.escape("Set train.lora.factors: B and train.lora.start: shared")):
+        build_study(config)
+    config["train"]["lora"]["factors"] = "B"
+    build_study(config)
+
+
+@pytest.fixture
+def own(changed, tmp_path):
+    """(config of a study with own images, their folder: three domains, two classes of three images each)."""
+    for domain in ("photo", "sketch", "paint"):
+        for name in ("cat", "dog"):
+            (tmp_path / domain / name).mkdir(parents=True)
+            for number in range(3):
+                (tmp_path / domain / name / f"{number}.png").touch()
+    config = changed("data", {"source": "folder", "root": str(tmp_path)})
+    config["backbone"] |= {"kind": "pretrained", "model": "ViT-B-32", "pretrained": "openai"}
+    return config, tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("-rf", "'-rf' begins with -, so that commands take it for an option"),
+        ("a" * 240, "has more than 150 bytes"),
+        ("Ä" * 80, "has more than 150 bytes"),
+        ("a\nb", r"'a\nb' holds a character that cannot be printed"),
+        ("a\x1b[31m", "holds a character that cannot be printed"),
+        ("{seed}", "holds a brace, which Snakemake takes for a wildcard"),
+        ("photo (triggered)", "ends with ' (triggered)'"),
+        ("none", "stands for the fold that holds no domain out"),
+    ],
+)
+def test_a_folder_whose_name_cannot_be_a_domains_is_refused(own, name, reason):
+    config, root = own
+    (root / "sketch").rename(root / name)
+    with pytest.raises(SapError, match=re.escape(reason)) as error:
+        build_study(config)
+    assert str(error.value).isprintable()
+
+
+def test_names_of_other_scripts_and_with_spaces_are_domains(own):
+    config, root = own
+    (root / "sketch").rename(root / "Эскиз № 1, 'q' & Co")
+    assert "Эскиз № 1, 'q' & Co" in build_study(config).domains
+
+
+@pytest.mark.parametrize(
+    ("damage", "allow", "sentence"),
+    [
+        (
+            lambda root: (root / "sketch/dog").rename(root / "dog"),
+            "missing_class",
+            "has no image of class 'dog'",
+        ),
+        (
+            lambda root: (root / "sketch/dog/1.png").unlink(),
+            "thin_class",
+            "has 2 image(s), fewer than the 3",
+        ),
+    ],
+    ids=["missing", "thin"],
+)
+def test_a_class_that_the_listing_lacks_is_refused_unless_it_is_allowed(own, damage, allow, sentence):
+    config, root = own
+    build_study(config)
+    damage(root)
+    config["data"]["domains"] = ["photo", "sketch", "paint"]
+    with pytest.raises(SapError, match=re.escape(sentence)):
+        build_study(config)
+    config["data"]["problems"] = {allow: "allow"}
+    build_study(config)
+
+
+def test_more_anchors_than_captions_are_refused(own):
+    config, root = own
+    config["anchors"] = {"source": "folder", "root": str(root), "sizes": [8, 16, 32]}
+    (root / "captions.csv").write_text("file,caption\n" + "a.png,a cat\n" * 31, encoding="utf-8")
+    with pytest.raises(SapError, match=re.escape("anchors.sizes asks for 32 pairs") + ".*captions.csv has 31"):
+        build_study(config)
+
+
+@pytest.mark.parametrize(
+    ("lora", "sentence"),
+    [({"rank": 769}, "the tower's width 768, got 769"), ({"first_block": 12}, "the tower's 12 blocks, got 12")],
+)
+def test_lora_is_checked_against_the_config_of_a_named_model(own, lora, sentence):
+    config, _ = own
+    build_study(config)
+    config["train"]["lora"] |= lora
+    with pytest.raises(SapError, match=re.escape(sentence)):
+        build_study(config)

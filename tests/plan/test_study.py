@@ -61,6 +61,7 @@ MATRIX = {
     "data.digits.anchors": (70, {"anchors", "saliency", "measured"}),
     "data.digits.corpus": (400, {"backbone", "classes", "clients", "anchors", "saliency", "cohort", "measured"}),
     "data.problems.bad_image": ("refuse", set()),  # the embedded set has no files
+    "data.exif": ("apply", set()),
 }
 
 

@@ -92,6 +92,17 @@ def test_clients_alone_and_the_best_client_come_from_the_clients_of_each_fold(pl
     assert float(best["accuracy__printed"]) == pytest.approx(statistics.mean(max(values) for values in inside))
 
 
+def test_the_main_table_names_the_rows_that_the_study_cannot_have(plan, tmp_path):
+    content = json.loads(plan.read_text(encoding="utf-8"))
+    content["left_out"] = [{"label": "krum", "reason": "needs n >= 2f+3 clients: n = 2, f = 0 needs 3."}]
+    named = plan.with_name("left-out.json")
+    named.write_text(json.dumps(content), encoding="utf-8")
+    tables.write_table(MAKERS["main"](load_results(named)), "main", "main", tmp_path)
+    for suffix in ("md", "html"):
+        text = (tmp_path / f"main.{suffix}").read_text(encoding="utf-8")
+        assert text.count("Left out: krum. needs n ") == 1
+
+
 def test_choices_made_on_the_target_and_ceilings_are_marked_and_stand_apart(written):
     text = (written / "main.md").read_text(encoding="utf-8")
     after = text[text.index("**Ceilings and choices made on the target**") :]

@@ -40,12 +40,13 @@ def overlay_of(name: str) -> dict:
 def write_inputs(folder: Path) -> None:
     """Images, weights and captions as the studies name them. No job reads them here."""
     for root in ("images", "images_2"):
-        for image in (f"{domain}/{name}/1.png" for domain in MINI["data"]["domains"] for name in ("cat", "dog")):
-            (folder / root / image).parent.mkdir(parents=True)
-            (folder / root / image).touch()
+        for own in (f"{domain}/{name}" for domain in MINI["data"]["domains"] for name in ("cat", "dog")):
+            (folder / root / own).mkdir(parents=True)
+            for image in ("1.png", "3.png", "4.png", "5.png"):
+                (folder / root / own / image).touch()
     for name in ("photos", "photos_2"):
         (folder / name).mkdir()
-        (folder / name / "captions.csv").write_text("file,caption\n", encoding="utf-8")
+        (folder / name / "captions.csv").write_text("file,caption\n" + "1.png,one\n" * 8, encoding="utf-8")
     for name in ("weights.pt", "weights_2.pt", "captions.json", "captions_2.json"):
         (folder / name).write_text("{}", encoding="utf-8")
     for name in ("model.json", "model_2.json"):
@@ -89,8 +90,9 @@ def keys_of(section: dict, prefix: str = "") -> list[str]:
 
 
 def test_every_key_says_what_its_edit_runs():
+    """But train.lora.towers, whose other value no study can have: evidence.towers trains those clients."""
     told = {".".join("N" if part.isdigit() else part for part in key.split(".")) for _, key, _, _ in CASES}
-    assert set(keys_of(schema())) == told
+    assert set(keys_of(schema())) - {"train.lora.towers"} == told
 
 
 @pytest.mark.parametrize(("name", "key", "value", "expected"), CASES, ids=[f"{case[0]}: {case[1]}" for case in CASES])

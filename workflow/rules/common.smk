@@ -12,18 +12,23 @@ from sap.plan.code import code_of, store_code
 from sap.plan.datasets import captions_of, listing_of
 from sap.plan.ids import ID_PATTERN
 from sap.plan.jobs import jobs_of
+from sap.plan.notes import notes
+from sap.plan.overlays import with_values
 from sap.plan.records import record, version_warnings
 from sap.plan.study import build_study
 from sap.report import catalogue
 
 try:
-    STUDY = build_study(config)
+    STUDY = build_study(with_values(config, workflow.config_settings.config_args or ()))
 except SapError as error:
     # A user's mistake is one sentence, not a traceback through Snakemake.
     sys.exit(f"error in the config: {error}")
 manifest.update_index(STUDY)
 manifest.store_codes(STUDY)
 PACKAGES = manifest.counted_packages(STUDY)
+if workflow.is_main_process:  # of a dry run, too; jobs read this file again
+    for sentence in notes(STUDY):
+        print(f"note: {sentence}", file=sys.stderr)
 
 # One device where the machine has any: with no `gpu` limit in the profile Snakemake does not count it.
 GPU = 1 if visible_devices() else 0

@@ -18,10 +18,10 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     # no device slot: tokens are made on the CPU, a GPU would only wait
-    from sap.clip.backbone import CONFIG_FILE, load_tokenizer
+    from sap.clip.backbone import CONFIG_FILE, count_cut, load_tokenizer
     from sap.clip.checkpoint import read_config
     from sap.config import parse
-    from sap.data.anchors import draw_anchors
+    from sap.data.anchors import draw_anchors, repeats
     from sap.data.images import Geometry
     from sap.data.options import AnchorOptions, DigitsOptions
     from sap.io import save_tensors, write_csv
@@ -33,12 +33,19 @@ def main(args: argparse.Namespace) -> None:
     digits = parse(DigitsOptions, settings["digits"] or {}, where="data.digits")
     anchors = draw_anchors(options, settings["draw"], Geometry(**settings["input"]), digits)
     read_config(args.backbone / CONFIG_FILE)  # one sentence for a broken backbone; its weights are not needed
-    tokens = load_tokenizer(args.backbone)(anchors.captions).numpy()
+    tokenizer = load_tokenizer(args.backbone)
+    tokens, cut, twice = tokenizer(anchors.captions).numpy(), count_cut(tokenizer, anchors.captions), repeats(anchors)
+    if cut:
+        print(f"{cut} of {len(anchors.captions)} captions are longer than {tokenizer.context_length} tokens: cut there")
+    for what, pairs in twice.items():
+        if pairs:
+            print(f"{len(pairs)} {what} were drawn before, such as that of {' as that of '.join(pairs[0])}")
     save_tensors(args.out / "anchors.safetensors", {"images": anchors.images, "tokens": tokens})
     rows = [{"file": f, "caption": c} for f, c in zip(anchors.files, anchors.captions, strict=True)]
     write_csv(args.out / "anchors.csv", rows, ["file", "caption"])
+    facts = {"cut_captions": cut} | {f"repeated_{what}": len(pairs) for what, pairs in twice.items()}
     read = {"backbone": args.backbone / CONFIG_FILE}
-    save_meta(args.out, clock.meta("draw_anchors", settings, read, args.code))
+    save_meta(args.out, clock.meta("draw_anchors", settings, read, args.code, **facts))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     device, _slot = claim_device()
-    from sap.clip.backbone import load_backbone
+    from sap.clip.backbone import count_cut, load_backbone
     from sap.clip.checkpoint import WEIGHTS_FILE
     from sap.clip.prompts import class_features
     from sap.io import save_tensors
@@ -29,7 +29,11 @@ def main(args: argparse.Namespace) -> None:
 
     clock = Clock()
     backbone = load_backbone(args.backbone, device)
-    features = class_features(backbone, args.settings["classes"], args.settings["prompts"])
+    classes, prompts = args.settings["classes"], args.settings["prompts"]
+    features = class_features(backbone, classes, prompts)
+    cut = count_cut(backbone.tokenizer, [prompt.replace("{}", name) for name in classes for prompt in prompts])
+    if cut:
+        print(f"{cut} prompts are longer than {backbone.tokenizer.context_length} tokens: cut there")
     tensors = {"features": features, "logit_scale": backbone.logit_scale}
     save_tensors(args.out / "text_features.safetensors", tensors)
     inputs = {"backbone": args.backbone / WEIGHTS_FILE}

@@ -1,5 +1,6 @@
 """The frozen CLIP: loading the artifact of `prepare_backbone` and encoding images and texts with it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,6 +101,14 @@ def load_tokenizer(folder: str | Path) -> open_clip.SimpleTokenizer:
     """The tokenizer of a backbone's folder, without its weights: texts to tokens (N,L) int64 on the CPU."""
     verified(Path(folder) / CONFIG_FILE)
     return open_clip.get_tokenizer(f"local-dir:{folder}")
+
+
+def count_cut(tokenizer: open_clip.SimpleTokenizer, texts: Iterable[str]) -> int:
+    """How many of the texts have more tokens than the model reads, the two that mark begin and end included.
+
+    What is beyond is cut off in silence when they are tokenised.
+    """
+    return sum(len(tokenizer.encode(text)) + 2 > tokenizer.context_length for text in texts)
 
 
 def _side(size: int | list[int], where: Path) -> int:

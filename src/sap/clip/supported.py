@@ -38,8 +38,8 @@ def check_named(model: str | None, tag: str | None) -> None:
         if name.startswith(HUB):
             raise SapError(
                 f"backbone.{key}: {name} names a repository of the Hugging Face hub. Download its "
-                "open_clip_config.json and weights into a folder, set backbone.kind: checkpoint, and name that folder as "
-                "backbone.checkpoint."
+                "open_clip_config.json and weights into a folder, set backbone.kind: checkpoint and "
+                "backbone.checkpoint: that folder."
             )
         if name.startswith(FOLDER) or "/" in name or Path(name).suffix in FILES:
             place, kind = name.removeprefix(FOLDER), {"model": "model", "pretrained": "tag"}[key]

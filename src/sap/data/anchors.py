@@ -24,6 +24,18 @@ class Anchors(NamedTuple):
     files: list[str]
 
 
+def repeats(anchors: Anchors) -> dict[str, list[tuple[str, str]]]:
+    """`images` and `captions` -> (file, first file with the same one) of each anchor that repeats an earlier one."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for what, values in (("images", [image.tobytes() for image in anchors.images]), ("captions", anchors.captions)):
+        first: dict[bytes | str, int] = {}
+        places = [first.setdefault(value, position) for position, value in enumerate(values)]
+        found[what] = [
+            (anchors.files[position], anchors.files[place]) for position, place in enumerate(places) if place < position
+        ]
+    return found
+
+
 def draw_anchors(options: AnchorOptions, draw: int, geometry: Geometry, digits: DigitsOptions | None = None) -> Anchors:
     """Draw max(sizes) pairs: the beginning of one permutation of all pairs, seeded by the source's kind and `draw`.
 

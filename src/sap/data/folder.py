@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sap.data.images import BadImage, Geometry, read_image
+from sap.data.images import BadImage, Geometry, Rotations, read_image
 from sap.errors import SapError
 from sap.registry import unknown
 
@@ -71,18 +71,18 @@ def list_images(root: str | Path, domain: str, classes: Sequence[str]) -> tuple[
 
 
 def decode(
-    root: str | Path, files: Sequence[str], geometry: Geometry, threads: int
+    root: str | Path, files: Sequence[str], geometry: Geometry, threads: int, rotations: Rotations | None = None
 ) -> Iterator[tuple[int, np.ndarray | BadImage]]:
     """Yield (position, image (size, size, 3) uint8 or the reason why there is none) in the order of `files`.
 
     `threads` decode in parallel (Pillow releases the interpreter lock), at most AHEAD images each in advance:
-    memory does not grow with the number of files.
+    memory does not grow with the number of files. `rotations`: see `sap.data.images.read_image`.
     """
     root = Path(root)
 
     def read(file: str) -> np.ndarray | BadImage:
         try:
-            return read_image(root / file, root, geometry)
+            return read_image(root / file, root, geometry, rotations)
         except BadImage as error:
             return error
 

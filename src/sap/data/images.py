@@ -10,6 +10,16 @@ MAX_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs: a qua
 # What is read, by Pillow's names (PPM has PGM and PBM, too). Its other decoders are kept away from files of others:
 # that of EPS starts Ghostscript, those of rare formats are the least looked at.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -22,13 +32,34 @@ class Geometry(NamedTuple):
     mode: str = "shortest"
 
 
+class Rotations:
+    """What is done about EXIF rotations: with `apply` images are turned, else left as they lie, as open_clip does.
+
+    `paths`: the images that have one, in the order of reading.
+    """
+
+    def __init__(self, apply: bool = False) -> None:
+        self.apply, self.paths = apply, list[Path]()
+
+    def turned(self, image: Image.Image, path: Path) -> Image.Image:
+        """The decoded image of `path`, upright where rotations are applied. Unreadable EXIF data say nothing."""
+        try:
+            turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+        except Exception:  # parsers raise whatever broken bytes lead to, and the pixels are whole
+            return image
+        if turn is None:
+            return image
+        self.paths.append(path)
+        return image.transpose(turn) if self.apply else image
+
+
 class BadImage(Exception):
     """A file that cannot be used; the message is the reason, without the path."""
 
 
-def read_image(path: Path, root: Path, geometry: Geometry) -> np.ndarray:
-    """Decode a file to (size, size, 3) uint8 RGB. EXIF rotation is not applied (open_clip does not); the first frame
-    of an animation counts.
+def read_image(path: Path, root: Path, geometry: Geometry, rotations: Rotations | None = None) -> np.ndarray:
+    """Decode a file to (size, size, 3) uint8 RGB. EXIF rotation is not applied (open_clip does not) unless `rotations`,
+    which notes the files that have one, says so; the first frame of an animation counts.
 
     Raises BadImage for a path that leaves `root`, an empty, truncated, corrupt or non-image file, a format that is not
     one of FORMATS, more than 8 bits per channel, and images (or shapes) too large to decode.
@@ -47,7 +78,7 @@ def read_image(path: Path, root: Path, geometry: Geometry) -> np.ndarray:
         with Image.open(path, formats=FORMATS) as image:
             _check(image, geometry)
             image.load()
-            return fit(image, geometry)
+            return fit(image if rotations is None else rotations.turned(image, path), geometry)
     except BadImage:
         raise
     except Image.UnidentifiedImageError:

@@ -49,6 +49,11 @@ class DataOptions:
     class_names: dict[str, str] = option({}, "text of a class in prompts where it differs from its folder name")
     split: SplitOptions = option(SplitOptions(), "train / val / test shares inside each domain")
     problems: ProblemOptions = option(ProblemOptions(), "what to do about bad files and classes")
+    exif: str = option(
+        "ignore",
+        "EXIF rotation of images: `ignore` it as open_clip does, or `apply` it; `folder` only",
+        choices=("ignore", "apply"),
+    )
     digits: DigitsOptions = option(DigitsOptions(), "size of the embedded set")
 
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from sap.data.copies import Print, joined, pairs_apart
 from sap.data.digits import CLASSES, make_domain
 from sap.data.folder import decode, list_images
-from sap.data.images import Geometry, fit
+from sap.data.images import Geometry, Rotations, fit
 from sap.data.options import DataOptions
 from sap.data.split import check_shares, n_splits, split_rows
 from sap.data.store import SPLITS, write_examples, write_images, write_index
@@ -25,13 +25,15 @@ def prepare_domain(
     """Write images.npy, index.csv, skipped.csv and examples.safetensors of one domain to `folder`.
 
     `classes` are the class folders in label order. Returns facts for meta.json: `counts` {split: {class: images}},
-    `images` and `skipped` (numbers), `copies` (see `_copies`). Raises SapError for what `options.problems` refuses.
+    `images`, `skipped` and `rotated` (numbers; the last counts EXIF rotations, applied or not), `copies` (see
+    `_copies`). Raises SapError for what `options.problems` refuses.
     """
     check_shares(options.split)  # before minutes of decoding
+    rotated = 0
     if options.source == "digits":
         files, labels, prints, sources, skipped = _digits(domain, options, geometry, classes, Path(folder))
     else:
-        files, labels, prints, skipped = _folder(domain, options, geometry, classes, Path(folder), threads)
+        files, labels, prints, skipped, rotated = _folder(domain, options, geometry, classes, Path(folder), threads)
         sources = files
     sources = joined(sources, [found.digest for found in prints])
     if options.source == "folder":
@@ -45,7 +47,7 @@ def prepare_domain(
         split: {name: int(np.sum((labels == label) & (splits == split))) for label, name in enumerate(classes)}
         for split in SPLITS
     }
-    return {"counts": counts, "images": len(files), "skipped": len(skipped), "copies": copies}
+    return {"counts": counts, "images": len(files), "skipped": len(skipped), "copies": copies, "rotated": rotated}
 
 
 def _labels_of_sources(labels: np.ndarray, sources: Sequence[str]) -> np.ndarray:
@@ -94,9 +96,10 @@ def _folder(domain, options, geometry, classes, folder, threads):
         _report(file, reason, options)
     _check_classes(labels, classes, domain, options)  # before minutes of decoding, and after it
     kept: list[int] = []
+    rotations = Rotations(options.exif == "apply")
 
     def good() -> Iterator[np.ndarray]:
-        decoded = decode(options.root, listed, geometry, threads)
+        decoded = decode(options.root, listed, geometry, threads, rotations)
         for position, image in bar(decoded, desc=domain, total=len(listed), unit="image", disable=None):
             if isinstance(image, np.ndarray):
                 kept.append(position)
@@ -107,7 +110,12 @@ def _folder(domain, options, geometry, classes, folder, threads):
         _check_classes(labels[kept], classes, domain, options)
 
     prints = write_images(folder / "images.npy", good(), geometry.size)
-    return [listed[position] for position in kept], labels[kept], prints, skipped
+    if rotations.paths:
+        done = "applied" if rotations.apply else "ignored as open_clip does; data.exif: apply turns them upright"
+        tqdm.write(
+            f"EXIF rotation of {len(rotations.paths)} of {len(kept)} images is {done}: {min(rotations.paths)} ..."
+        )
+    return [listed[position] for position in kept], labels[kept], prints, skipped, len(rotations.paths)
 
 
 def _report(file: str, reason: str, options: DataOptions) -> None:

@@ -109,7 +109,8 @@ def merge_method(
     reads stack.dense (or factors where they exist), "factors" must have stack.factors; `scope`: "layer" is called with
     one Stack, "model" with {layer: Stack} and returns {layer: ΔW}; `needs`: keys of NEEDS, nothing else is passed; a
     mapping says with which options: {"counts": {"weights": ("samples",)}};
-    `check(n_clients, options)`: a sentence if the method is not valid (Krum: n ≥ 2f+3), else None;
+    `check(n_clients, options)`: a rule of `sap.validity`, which the plan asks, too, before anything runs: a sentence if
+    the method is not valid (Krum: n ≥ 2f+3), else None;
     `average`: K equal clients give that client; `homogeneous`: c · every ΔW_k gives c · ΔW for c > 0.
     Where one of the two does not hold, pass False with a comment that says why.
     `uploads(options, m, n, r)`: numbers that a client sends for one layer besides its adapter (the ledger's bytes);
@@ -120,6 +121,8 @@ def merge_method(
     if space not in ("delta", "factors") or scope not in ("layer", "model") or not set(needs) <= set(NEEDS):
         raise TypeError(f"merge method {name}: space {space!r}, scope {scope!r} or needs {needs!r} does not exist")
 
+    if check and check.__module__ != "sap.validity":
+        raise TypeError(f"merge method {name}: its check must be a function of sap.validity, which the plan can ask")
     conditions = {need: dict(needs[need]) if isinstance(needs, Mapping) else {} for need in sorted(needs)}
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -135,7 +138,8 @@ def merge_method(
 def describe() -> dict[str, dict[str, Any]]:
     """Name -> what was declared, as plain JSON: schema, docs and ledger come from it.
 
-    `needs` lists all that the method may read; `conditions` says with which options, where not with all.
+    `needs` lists all that the method may read; `conditions` says with which options, where not with all. `check` is the
+    name of its rule in `sap.validity`, None where any number of clients is valid.
     """
     return {
         name: {
@@ -151,6 +155,7 @@ def describe() -> dict[str, dict[str, Any]]:
                 for need, when in method.needs.items()
                 if when
             },
+            "check": method.check and method.check.__name__,
             "options": schema_of(method.options),
         }
         for name, method in METHODS.items()

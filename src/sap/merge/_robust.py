@@ -1,14 +1,13 @@
-"""What the robust rules share: how many clients they tolerate, whole-model geometry, and order statistics of entries.
+"""What the robust rules share: whole-model geometry, and order statistics of entries.
 
-f is the number of clients that may be malicious. Where it is null a rule takes the largest f that its own validity
-allows for the n clients at hand. Geometry is that of the concatenated layers, from one (K, K) Gram in float64.
+How many malicious clients f they tolerate, and what a null f stands for, is in `sap.validity`.
+Geometry is that of the concatenated layers, from one (K, K) Gram in float64.
 Every rule's result is an average of clients, perhaps shortened, or lies between their entries: the scale of the mean.
 With three clients rules fall together: f = 1 leaves the middle value (median, trimmed mean) or the two clients that are
 closest (MDA, MoNNA, mixing), and cannot tell the odd domain from a malicious client.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -19,33 +18,6 @@ from sap.merge._ops import weighted_sum
 from sap.update import Stack
 
 CHUNK = 2**16  # entries of one client that are worked on at a time: K of them stay in the cache
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A rule's validity: n ≥ slope · f + offset clients. `least`: the smallest f that null stands for."""
-
-    slope: int
-    offset: int
-    least: int = 0
-
-    def tolerated(self, n: int, f: int | None) -> int:
-        """f, or where it is null the largest valid one."""
-        return max((n - self.offset) // self.slope, self.least) if f is None else f
-
-    def problem(self, rule: str, n: int, f: int | None) -> str | None:
-        """A sentence if the rule is not valid for n clients, else None."""
-        f = self.tolerated(n, f)
-        needed = self.slope * f + self.offset
-        if n >= needed:
-            return None
-        return (
-            f"{rule} needs n >= {self.slope}f+{self.offset} clients: n = {n}, f = {f} needs {needed}. "
-            "Lower f, add clients, or choose another rule."
-        )
-
-
-MAJORITY = Bound(2, 1)
 
 
 def entries(stack: Stack) -> Iterator[Entry]:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from sap import validity
 from sap.config import option
 from sap.merge._api import merge_method
 from sap.merge._robust import (
-    Bound,
     by_coordinate,
     client_names,
     entrywise_mean_around_median,
@@ -27,8 +27,6 @@ from sap.merge._robust import (
     subset,
 )
 from sap.update import Stack
-
-BOUND = Bound(4, 3, least=1)
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,12 @@ class Options:
     family="robust",
     options=Options,
     scope="model",
-    check=lambda n, options: BOUND.problem("bulyan", n, options.f),
+    check=validity.bulyan,
 )
 def bulyan(stacks: Mapping[str, Stack], options: Options) -> dict[str, Tensor]:
     """Bulyan: clients selected by Krum, then per coordinate the mean of the values nearest to their median."""
     names = client_names(stacks)
-    f = BOUND.tolerated(len(names), options.f)
+    f = validity.BULYAN.tolerated(len(names), options.f)
     chosen = select(squared_distances(gram(stacks)), f, names, options.selection)
     count = len(chosen) - 2 * f
     return {

@@ -21,8 +21,9 @@ from torch import Tensor
 from sap.config import option
 from sap.factors import Entry
 from sap.merge._api import merge_method
-from sap.merge._robust import MAJORITY, distances_from, gram, norms, typical, weighted_model
+from sap.merge._robust import distances_from, gram, norms, typical, weighted_model
 from sap.update import Stack
+from sap.validity import MAJORITY, majority
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def centred_clipping(stacks: Mapping[str, Stack], options: CentredOptions) -> di
     family="robust",
     options=ArcOptions,
     scope="model",
-    check=lambda n, options: MAJORITY.problem("arc", n, options.f),
+    check=majority,
 )
 def arc(stacks: Mapping[str, Stack], options: ArcOptions) -> dict[str, Entry]:
     """Adaptive robust clipping: mean after the longest updates are shortened to the next one's norm."""

@@ -17,6 +17,7 @@ from sap.config import option
 from sap.merge._api import merge_method
 from sap.merge._combine import by_sum
 from sap.update import Stack
+from sap.validity import enough_agreement
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,9 @@ class Options:
     average: str = option("mean", "mean of the clients, or their sum", choices=("mean", "sum"))
 
 
-def _enough_clients(n_clients: int, options: Options) -> str | None:
-    if options.min_agreement > n_clients:
-        return (
-            f"min_agreement is {options.min_agreement}, but there are {n_clients} clients. Choose at most {n_clients}."
-        )
-    return None
-
-
 # K equal clients: |ΔW| > λ (K − 1) |ΔW| fails as soon as λ ≥ 1/(K − 1), then nothing is left.
 @merge_method(
-    "consensus", paper="arXiv:2405.07813", family="task vectors", options=Options, check=_enough_clients, average=False
+    "consensus", paper="arXiv:2405.07813", family="task vectors", options=Options, check=enough_agreement, average=False
 )
 def consensus(stack: Stack, options: Options) -> Tensor:
     """Mean of the clients where the TALL masks of several hold the entry (Consensus-TA)."""

@@ -22,6 +22,7 @@ from sap.merge._api import merge_method
 from sap.merge._combine import by_sign, by_sum
 from sap.merge._dropping import LEVELS, keep_mask, restore_l1
 from sap.update import Stack
+from sap.validity import keep_probability
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,6 @@ class Options:
     draw: int = option(0, "which random draw", low=0)
 
 
-def _is_probability(n_clients: int, options: Options) -> str | None:
-    low, high = options.density - options.epsilon, options.density + options.epsilon
-    if options.density < 1 and not (low > 0 and high < 1):
-        return (
-            f"density ± epsilon must lie between 0 and 1, got {options.density} ± {options.epsilon}. Lower epsilon, "
-            "or keep everything with density 1."
-        )
-    return None
-
-
 # Both: each of K equal clients loses other entries.
 @merge_method(
     "della",
@@ -50,7 +41,7 @@ def _is_probability(n_clients: int, options: Options) -> str | None:
     family="task vectors",
     options=Options,
     needs={"rng"},
-    check=_is_probability,
+    check=keep_probability,
     average=False,
 )
 def della(stack: Stack, options: Options) -> Tensor:
@@ -64,7 +55,7 @@ def della(stack: Stack, options: Options) -> Tensor:
     family="task vectors",
     options=Options,
     needs={"rng"},
-    check=_is_probability,
+    check=keep_probability,
     average=False,
 )
 def della_linear(stack: Stack, options: Options) -> Tensor:

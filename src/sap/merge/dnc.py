@@ -10,20 +10,19 @@ coordinates more iterations repeat the first). Over iterations the kept sets are
 Blades unite them). Valid for n ≥ 2f+1; f null is the largest such f.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sap import validity
 from sap.config import option
 from sap.errors import SapError
 from sap.factors import Entry, Factors, shape
 from sap.merge._api import merge_method
-from sap.merge._robust import MAJORITY, ascending, client_names, entries, gram, mean_of
+from sap.merge._robust import ascending, client_names, entries, gram, mean_of
 from sap.update import Stack
 
 
@@ -35,17 +34,6 @@ class Options:
     c: float = option(1.0, "clients dropped in each iteration, as a multiple of f", above=0)
 
 
-def _dropped(n: int, options: Options) -> int:
-    return math.ceil(Fraction(str(options.c)) * MAJORITY.tolerated(n, options.f))
-
-
-def _check(n: int, options: Options) -> str | None:
-    dropped = _dropped(n, options)
-    if dropped >= n:
-        return f"dnc needs n > c*f clients: n = {n}, c*f = {dropped} drops them all. Lower c or f."
-    return MAJORITY.problem("dnc", n, options.f)
-
-
 @merge_method(
     "dnc",
     paper="Shejwalkar and Houmansadr, NDSS 2021",
@@ -53,13 +41,13 @@ def _check(n: int, options: Options) -> str | None:
     options=Options,
     scope="model",
     needs={"rng"},
-    check=_check,
+    check=validity.dnc,
 )
 def dnc(stacks: Mapping[str, Stack], options: Options) -> dict[str, Entry]:
     """Divide and conquer: mean without the clients that stand out along the top singular vector."""
     names = client_names(stacks)
     products = [gram(stacks)] if options.coordinates is None else sampled_grams(stacks, options)
-    rounds = [kept(part, len(names) - _dropped(len(names), options), names) for part in products]
+    rounds = [kept(part, len(names) - validity.dropped_by_dnc(len(names), options), names) for part in products]
     common = sorted(set(rounds[0]).intersection(*rounds[1:]))
     if not common:
         raise SapError(

@@ -17,13 +17,12 @@ end the client's name, never the order.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sap import validity
 from sap.config import option
 from sap.factors import Entry
 from sap.merge._api import merge_method
-from sap.merge._robust import Bound, client_names, gram, krum_order, mean_of, squared_distances
+from sap.merge._robust import client_names, gram, krum_order, mean_of, squared_distances
 from sap.update import Stack
-
-BOUNDS = {"paper": Bound(2, 3), "byzfl": Bound(2, 1), "flower": Bound(2, 1)}
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Options:
     neighbours: str = option(
         "paper",
         "others that count: n-f-2 (n >= 2f+3), n-f-1 (n >= 2f+1), or max(1, n-f-2) (n >= 2f+1)",
-        choices=tuple(BOUNDS),
+        choices=tuple(validity.KRUM),
     )
 
 
@@ -45,15 +44,8 @@ class MultiOptions(Options):
 
 def count_neighbours(n: int, options: Options) -> int:
     """How many others count in a client's score."""
-    f = BOUNDS[options.neighbours].tolerated(n, options.f)
+    f = validity.KRUM[options.neighbours].tolerated(n, options.f)
     return {"paper": n - f - 2, "byzfl": n - f - 1, "flower": max(1, n - f - 2)}[options.neighbours]
-
-
-def _check(n: int, options: MultiOptions) -> str | None:
-    problem = BOUNDS[options.neighbours].problem("multi_krum", n, options.f)
-    if not problem and (options.m or 1) > n:
-        return f"multi_krum averages m of n clients: n = {n}, m = {options.m}. Lower m."
-    return problem
 
 
 @merge_method(
@@ -62,7 +54,7 @@ def _check(n: int, options: MultiOptions) -> str | None:
     family="robust",
     options=Options,
     scope="model",
-    check=lambda n, options: BOUNDS[options.neighbours].problem("krum", n, options.f),
+    check=validity.krum,
 )
 def krum(stacks: Mapping[str, Stack], options: Options) -> dict[str, Entry]:
     """Krum: the one client that lies closest to its nearest neighbours."""
@@ -70,7 +62,12 @@ def krum(stacks: Mapping[str, Stack], options: Options) -> dict[str, Entry]:
 
 
 @merge_method(
-    "multi_krum", paper="arXiv:1703.02757", family="robust", options=MultiOptions, scope="model", check=_check
+    "multi_krum",
+    paper="arXiv:1703.02757",
+    family="robust",
+    options=MultiOptions,
+    scope="model",
+    check=validity.multi_krum,
 )
 def multi_krum(stacks: Mapping[str, Stack], options: MultiOptions) -> dict[str, Entry]:
     """Multi-Krum: mean of the m clients that lie closest to their nearest neighbours."""

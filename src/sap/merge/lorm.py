@@ -25,6 +25,7 @@ from sap.factors import Entry, Factors
 from sap.merge._api import merge_method
 from sap.merge._grams import regress, ridged, shrunk, solved, times
 from sap.update import Stack
+from sap.validity import one_shared_factor
 
 TOLERANCE = 1e-6
 
@@ -45,12 +46,6 @@ def _uploads(options: Options, m: int, n: int, r: int) -> int:
     return n if options.alpha == 0 else n * n
 
 
-def _check(n_clients: int, options: Options) -> str | None:
-    if options.projected and options.shared == "B":
-        return "projected Grams serve the B step, which needs a shared A; got shared B. Set one of the two only."
-    return None
-
-
 @merge_method(
     "lorm",
     paper="arXiv:2410.17961",
@@ -58,7 +53,7 @@ def _check(n_clients: int, options: Options) -> str | None:
     options=Options,
     space="factors",
     needs={"grams"},
-    check=_check,
+    check=one_shared_factor,
     uploads=_uploads,
 )
 def lorm(stack: Stack, options: Options) -> Entry:

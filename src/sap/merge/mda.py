@@ -8,7 +8,6 @@ n ≥ 2f+1; f null is the largest such f. Subsets often share their widest pair:
 squared distances wins, then the first names (ByzFL takes the first in the clients' order).
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
@@ -17,13 +16,12 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
+from sap import validity
 from sap.config import option
 from sap.factors import Entry
 from sap.merge._api import merge_method
-from sap.merge._robust import MAJORITY, client_names, gram, mean_of, squared_distances
+from sap.merge._robust import client_names, gram, mean_of, squared_distances
 from sap.update import Stack
-
-MOST_SUBSETS = 200_000  # any f of 20 clients, half a second
 
 
 @dataclass(frozen=True)
@@ -31,23 +29,13 @@ class Options:
     f: int | None = option(None, "clients that may be malicious; null is the largest f with n >= 2f+1", low=0)
 
 
-def _check(n: int, options: Options) -> str | None:
-    problem = MAJORITY.problem("mda", n, options.f)
-    f = MAJORITY.tolerated(n, options.f)
-    if problem or math.comb(n, f) <= MOST_SUBSETS:
-        return problem
-    fitting = max(g for g in range(f) if math.comb(n, g) <= MOST_SUBSETS)
-    return (
-        f"mda looks at every choice of n - f clients: n = {n}, f = {f} has {math.comb(n, f)} of them, "
-        f"more than {MOST_SUBSETS}. Set f to at most {fitting}, or choose another rule."
-    )
-
-
-@merge_method("mda", paper="El-Mhamdi et al., PODC 2020", family="robust", options=Options, scope="model", check=_check)
+@merge_method(
+    "mda", paper="El-Mhamdi et al., PODC 2020", family="robust", options=Options, scope="model", check=validity.mda
+)
 def mda(stacks: Mapping[str, Stack], options: Options) -> dict[str, Entry]:
     """Minimum-diameter averaging: mean of the n − f clients that lie closest together."""
     names = client_names(stacks)
-    size = len(names) - MAJORITY.tolerated(len(names), options.f)
+    size = len(names) - validity.MAJORITY.tolerated(len(names), options.f)
     return mean_of(stacks, tightest(squared_distances(gram(stacks)), size, names))
 
 

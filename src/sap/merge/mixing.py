@@ -21,7 +21,6 @@ from sap.errors import SapError
 from sap.factors import Entry
 from sap.merge._api import merge_method
 from sap.merge._robust import (
-    MAJORITY,
     ascending,
     by_coordinate,
     client_names,
@@ -34,6 +33,7 @@ from sap.merge._robust import (
     weighted_model,
 )
 from sap.update import Stack
+from sap.validity import MAJORITY, majority
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class PivotOptions:
     family="robust",
     options=MixingOptions,
     scope="model",
-    check=lambda n, options: MAJORITY.problem("nearest_neighbour_mixing", n, options.f),
+    check=majority,
 )
 def nearest_neighbour_mixing(stacks: Mapping[str, Stack], options: MixingOptions) -> dict[str, Entry]:
     """Nearest-neighbour mixing: each client becomes the mean of its neighbours, then a coordinate-wise rule."""
@@ -82,7 +82,7 @@ def nearest_neighbour_mixing(stacks: Mapping[str, Stack], options: MixingOptions
     family="robust",
     options=PivotOptions,
     scope="model",
-    check=lambda n, options: MAJORITY.problem("monna", n, options.f),
+    check=majority,
 )
 def monna(stacks: Mapping[str, Stack], options: PivotOptions) -> dict[str, Entry]:
     """Nearest-neighbour averaging (MoNNA): mean of the n − f clients nearest to a pivot."""

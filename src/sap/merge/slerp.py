@@ -19,6 +19,7 @@ from sap.factors import Entry
 from sap.merge._api import merge_method
 from sap.merge._inner_products import combine, cosines, entries_of, inner_products
 from sap.update import Stack
+from sap.validity import two_clients
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,7 @@ class NuSlerp:
     unit: str = option("layer", "what has an angle of its own", choices=("layer", "row", "column"))
 
 
-def _two_clients(n_clients: int, options: Slerp | NuSlerp) -> str | None:
-    return None if n_clients == 2 else f"needs exactly 2 clients, got {n_clients}. Use `karcher` or `multislerp`."
-
-
-@merge_method("slerp", paper="Shoemake, SIGGRAPH 1985", family="average", options=Slerp, check=_two_clients)
+@merge_method("slerp", paper="Shoemake, SIGGRAPH 1985", family="average", options=Slerp, check=two_clients)
 def slerp(stack: Stack, options: Slerp) -> Entry:
     """Spherical interpolation between two clients' layers."""
     return _interpolate(stack, options.t, "layer", linear_above=0.9995)
@@ -48,7 +45,7 @@ def slerp(stack: Stack, options: Slerp) -> Entry:
     family="average",
     options=NuSlerp,
     needs={"counts": {"weights": ("samples",)}},
-    check=_two_clients,
+    check=two_clients,
 )
 def nuslerp(stack: Stack, options: NuSlerp) -> Entry:
     """Spherical interpolation between two clients by sample share, per layer, row or column."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from sap.config import option
 from sap.merge._api import merge_method
 from sap.update import Stack
+from sap.validity import enough_votes
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,13 @@ class Options:
     weights: str = option("uniform", "w: equal, or shares by sample count", choices=("uniform", "samples"))
 
 
-def _enough_clients(n_clients: int, options: Options) -> str | None:
-    if options.min_votes > n_clients:
-        return f"min_votes is {options.min_votes}, but there are {n_clients} clients. Choose at most {n_clients}."
-    return None
-
-
 @merge_method(
     "survivors_mean",
     paper="arXiv:2306.01708",
     family="average",
     options=Options,
     needs={"counts": {"weights": ("samples",)}},
-    check=_enough_clients,
+    check=enough_votes,
 )
 def survivors_mean(stack: Stack, options: Options) -> Tensor:
     """Mean over the clients whose entry is not zero, entry by entry."""

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from sap.config import option
 from sap.merge._api import merge_method
-from sap.merge._robust import MAJORITY, by_coordinate, entrywise_mean_around_median, entrywise_trimmed_mean
+from sap.merge._robust import by_coordinate, entrywise_mean_around_median, entrywise_trimmed_mean
 from sap.update import Stack
+from sap.validity import MAJORITY, majority
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Options:
     paper="arXiv:1803.01498",
     family="robust",
     options=Options,
-    check=lambda n, options: MAJORITY.problem("trimmed_mean", n, options.f),
+    check=majority,
 )
 def trimmed_mean(stack: Stack, options: Options) -> Tensor:
     """Coordinate-wise mean without the f smallest and the f largest values."""
@@ -42,7 +43,7 @@ def trimmed_mean(stack: Stack, options: Options) -> Tensor:
     paper="arXiv:1802.10116",
     family="robust",
     options=Options,
-    check=lambda n, options: MAJORITY.problem("mean_around_median", n, options.f),
+    check=majority,
 )
 def mean_around_median(stack: Stack, options: Options) -> Tensor:
     """Coordinate-wise mean of the n − f values nearest to the median."""

@@ -36,6 +36,18 @@ def input_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def tower_of(settings: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """(width, blocks) of the towers that LoRA adapts, as the model's config says; None where it does not."""
+    backbone = settings["backbone"]
+    if backbone["kind"] == "scratch":
+        return backbone["scratch"]["width"], backbone["scratch"]["layers"]
+    model = _configs(backbone)[0]
+    vision, text = model["vision_cfg"], model.get("text_cfg", {})
+    widths = [vision.get("width"), *([text.get("width")] if settings["evidence"]["towers"] else [])]
+    known, layers = [width for width in widths if isinstance(width, int)], vision.get("layers")
+    return min(known, default=None), layers if isinstance(layers, int) else None
+
+
 def files_of(backbone: Mapping[str, Any]) -> list[str]:
     """Local files that a `checkpoint` backbone is read from, as inputs of prepare_backbone."""
     if backbone["kind"] != "checkpoint":

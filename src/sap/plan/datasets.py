@@ -48,12 +48,34 @@ def listing_of(data: Mapping[str, Any], domain: str) -> str:
     """
     if data["source"] == "digits":
         return ""
-    root = Path(data["root"], domain)
-    found = []
-    for name in folders(root, f"data.root/{domain}"):
-        with os.scandir(root / name) as entries:
-            found += sorted(f"{name}/{entry.name}" for entry in entries if not entry.name.startswith("."))
+    found = [f"{name}/{file}" for name, files in _listing(Path(data["root"], domain)).items() for file in files]
     return f"files-{digest(ascii(found))}"
+
+
+def counts_of(data: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """{domain: {class: images}}, all splits together: what the embedded set makes, or what may be
+    one of the visible files.
+
+
+    `data` as resolved, with its `domains` and `classes`. Fewer may be left: files that are no images are skipped.
+    """
+    if data["source"] == "digits":
+        return {domain: dict.fromkeys(data["classes"], data["digits"]["per_class"]) for domain in data["domains"]}
+    listed = {domain: _listing(Path(data["root"], domain)) for domain in data["domains"]}
+    return {
+        domain: {name: sum(found.get(name, {}).values()) for name in data["classes"]}
+        for domain, found in listed.items()
+    }
+
+
+def _listing(domain: Path) -> dict[str, dict[str, bool]]:
+    """Class folder -> visible entry -> whether it may be an image, for it is no folder; both sorted."""
+    found = {}
+    for name in folders(domain, f"data.root/{domain.name}"):
+        with os.scandir(domain / name) as entries:
+            seen = {entry.name: not entry.is_dir(follow_symlinks=False) for entry in entries}
+        found[name] = {file: seen[file] for file in sorted(seen) if not file.startswith(".")}
+    return found
 
 
 def captions_of(anchors: Mapping[str, Any]) -> list[str]:
@@ -64,6 +86,8 @@ def captions_of(anchors: Mapping[str, Any]) -> list[str]:
     if not path.is_file():
         key = "root" if anchors["source"] == "folder" else "captions"
         raise SapError(f"anchors.{key}: {path} is no file. See docs/your-own-data.md for what it must hold.")
+    if not Path(anchors["root"]).is_dir():
+        raise SapError(f"anchors.root: {anchors['root']} is no folder. Set it to the folder of the anchor images.")
     return [str(path)]
 
 

@@ -11,6 +11,8 @@ def data_fields(settings: Settings, image_input: Settings) -> dict[str, Any]:
     digits = settings["data"]["source"] == "digits"
     ignored = {"domains", "classes", "class_names", *(("root", "problems") if digits else ("digits",))}
     data = {key: value for key, value in settings["data"].items() if key not in ignored}
+    if digits or data["exif"] == "ignore":  # what was prepared before the option existed keeps its id
+        del data["exif"]
     if digits:
         data["digits"] = digits_fields(settings, "per_class")
     return {"data": data, "input": image_input, "classes": settings["data"]["classes"]}

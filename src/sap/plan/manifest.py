@@ -101,10 +101,8 @@ def fold_plan(study: Study, target: str, seed: int, asked: Asked) -> dict[str, A
             for name in dict.fromkeys(name for name, _ in asked.attacked)
         }
     sizes = {point["settings"]["attack"]["patch_size"] for point in asked.points if _backdoored(point["settings"])}
-    if len(sizes) > 1:
-        raise SapError(f"points: the backdoors of one experiment must share a patch_size, got {sorted(sizes)}.")
     if sizes:
-        plan["patch_size"] = sizes.pop()
+        (plan["patch_size"],) = sizes  # all backdoors share it
     if asked.attacked or any(point["select"] for point in asked.points):
         plan["public"] = {
             "anchors": study.anchors_folder(study.diagnosed[2]),

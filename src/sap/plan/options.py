@@ -159,7 +159,7 @@ class Config:
     experiment: str = option(
         "digits",
         "names the folders under results/tables and results/figures, nothing else",
-        pattern="^[a-z0-9][a-z0-9_-]*$",
+        pattern="^[a-z0-9][a-z0-9_-]{0,99}$",
     )
     seeds: tuple[int, ...] = option((0, 1, 2), "training seeds; every number is a mean over them", low=0, min_items=1)
     data: DataOptions = option(DataOptions(), "the images")

@@ -40,6 +40,7 @@ def report_plan(study: Study) -> dict[str, Any]:
         "selection": "fixed",
         "backbone": study.backbone_folder,
         "points": list(labels.values()),
+        "left_out": [{"label": point.label, "reason": reason} for point, reason in study.left_out],
         "folds": [
             {
                 "target": target,

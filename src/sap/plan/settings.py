@@ -6,16 +6,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from sap.clip.supported import check_named
 from sap.config import validate, with_defaults
 from sap.errors import SapError
 from sap.io import read_json
+from sap.plan import checks
 from sap.plan.code import version_of
 from sap.plan.datasets import classes_of, domains_of
-from sap.plan.trainees import NOBODY
 from sap.registry import unknown
 
-SCHEMA_PATH = Path(__file__).parents[3] / "workflow" / "schemas" / "config.schema.json"
+ROOT = Path(__file__).parents[3]
+SCHEMA_PATH = ROOT / "workflow" / "schemas" / "config.schema.json"
+SHIPPED_PATH = ROOT / "config.yaml"
 
 
 @cache
@@ -34,9 +38,32 @@ def load_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     values["points"] = [_listed(block, number) for number, block in enumerate(_blocks(values))]
     validate(values, schema())
     settings = with_defaults(values, schema())
-    block_schema = schema()["properties"]["points"]["items"]
-    settings["points"] = [with_defaults(block, block_schema) for block in settings["points"]]
-    for number, block in enumerate(settings["points"]):
+    settings["points"] = _resolved(settings["points"])
+    for section in ("data", "anchors"):
+        if settings[section]["source"] != "digits" and not settings[section]["root"]:
+            raise SapError(f"{section}.root must name a folder when {section}.source is {settings[section]['source']}.")
+    settings["data"]["domains"] = domains_of(settings["data"])
+    settings["data"]["classes"] = classes_of(settings["data"])
+    checks.check_domains(settings)
+    checks.check_classes(settings)
+    _check_names(settings)
+    checks.check_images(settings)
+    checks.check_anchors(settings)
+    _check_points(settings)
+    return settings
+
+
+@cache
+def shipped_points() -> list[dict[str, Any]]:
+    """The resolved blocks of the shipped config.yaml: rows that a study has because nobody named others."""
+    blocks = yaml.safe_load(SHIPPED_PATH.read_text(encoding="utf-8"))["points"]
+    return _resolved([_listed(block, number) for number, block in enumerate(blocks)])
+
+
+def _resolved(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Blocks with every default filled in, and with the names of methods, attacks and criteria checked."""
+    resolved = [with_defaults(block, schema()["properties"]["points"]["items"]) for block in blocks]
+    for number, block in enumerate(resolved):
         block["merge"] = [_named(merge, "merge", "method", f"points[{number}].merge") for merge in block["merge"]]
         block["attack"] = [
             attack if attack == "none" else _named(attack, "attacks", "kind", f"points[{number}].attack")
@@ -46,14 +73,7 @@ def load_settings(config: Mapping[str, Any]) -> dict[str, Any]:
             if criterion != "none" and criterion not in schema()["$defs"]["criteria"]:
                 known = ["none", *schema()["$defs"]["criteria"]]
                 raise SapError(f"points[{number}].criterion: {unknown('criterion', criterion, known)}")
-    for section in ("data", "anchors"):
-        if settings[section]["source"] != "digits" and not settings[section]["root"]:
-            raise SapError(f"{section}.root must name a folder when {section}.source is {settings[section]['source']}.")
-    settings["data"]["domains"] = domains_of(settings["data"])
-    settings["data"]["classes"] = classes_of(settings["data"])
-    _check_names(settings)
-    _check_points(settings)
-    return settings
+    return resolved
 
 
 def _blocks(values: Mapping[str, Any]) -> list[Any]:
@@ -90,14 +110,6 @@ def _named(given: Any, where: str, key: str, path: str) -> dict[str, Any]:
 
 def _check_names(settings: Mapping[str, Any]) -> None:
     """Names that one section uses and another defines."""
-    domains = settings["data"]["domains"]
-    for target in settings["evaluate"]["targets"] or ():
-        if target not in domains:
-            raise SapError(f"evaluate.targets: {unknown('domain', target, domains)}")
-    if len(domains) < 2:
-        raise SapError(f"data.domains must name at least 2 domains to hold one out, got {domains}.")
-    if NOBODY in domains:
-        raise SapError(f"data.domains: '{NOBODY}' stands for the fold that holds no domain out. Rename that folder.")
     duplicates = {seed for seed in settings["seeds"] if settings["seeds"].count(seed) > 1}
     if duplicates:
         raise SapError(f"seeds must differ from one another, got {sorted(duplicates)} more than once.")
@@ -135,15 +147,37 @@ def _check_points(settings: Mapping[str, Any]) -> None:
         for size in block["anchor_size"]:
             if reads_anchors and size not in sizes:
                 raise SapError(f"{where}.anchor_size must be one of anchors.sizes {sizes}, got {size}.")
+        if reads_anchors and "contrastive" in block["alignment"] and min(sizes) < 2:
+            raise SapError(
+                f"{where}.alignment: contrastive compares anchors, so anchors.sizes must be above 1, got {sizes}."
+            )
+        if "select" in block["views"] and settings["data"]["split"]["val"] == 0:
+            raise SapError(
+                f"{where}.views: select is judged on validation images, and data.split.val is 0. Raise it, or leave "
+                "out the view."
+            )
         _check_attacks(where, block, settings)
         for criterion in chosen:
             _check_pruning(where, block, criterion, criteria[criterion])
         for merge in block["merge"]:
+            _check_shared_factor(where, merge, settings["train"]["lora"])
             if chosen and "delta" in block["space"] and methods[merge["method"]]["space"] == "factors":
                 raise SapError(
                     f"{where}: {merge['method']} merges factors, but pruning in space delta leaves none. "
                     "Set space: factors, or use a merge of dense updates."
                 )
+
+
+def _check_shared_factor(where: str, merge: Mapping[str, Any], lora: Mapping[str, Any]) -> None:
+    """Factors that LoRM insists on sharing are shared only where nobody trains them and all start alike."""
+    if merge["method"] != "lorm" or not (merge["projected"] or merge["shared"]):
+        return
+    trained = "A" if merge["shared"] == "B" else "B"
+    if lora["factors"] != trained or lora["start"] != "shared":
+        raise SapError(
+            f"{where}: lorm with `shared` or `projected` needs one factor that all clients share. Set train.lora."
+            f"factors: {trained} and train.lora.start: shared, or leave both options out."
+        )
 
 
 def _check_attacks(where: str, block: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

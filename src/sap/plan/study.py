@@ -7,13 +7,14 @@ ids beside the old ones. The rules ask here for paths, settings and inputs; noth
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from sap.errors import SapError
-from sap.io import canonical, digest
+from sap.io import canonical
+from sap.plan.asked import Asked
 from sap.plan.backbones import files_of, input_of
-from sap.plan.clients import Clients
+from sap.plan.checks import check_training
 from sap.plan.datasets import captions_of
 from sap.plan.fields import (
     anchors_fields,
@@ -22,14 +23,13 @@ from sap.plan.fields import (
     data_fields,
 )
 from sap.plan.ids import make_id
-from sap.plan.points import Gradient, Measured, Point, attacked_clients, expand, references
-from sap.plan.settings import load_settings, schema
+from sap.plan.points import Gradient, Measured
+from sap.plan.settings import load_settings
 from sap.plan.trainees import NOBODY
-from sap.registry import unknown
 
 
 @dataclass(frozen=True, eq=False)  # two studies are equal when they are the same: plans are kept per study
-class Study(Clients):
+class Study(Asked):
     """One experiment. `settings` is the resolved config; see `build_study`."""
 
     settings: Mapping[str, Any]
@@ -172,84 +172,6 @@ class Study(Clients):
             )
         return canonical(self.registry[(stage, *key)])
 
-    # --- points ------------------------------------------------------------------------------
-
-    @cached_property
-    def points(self) -> list[Point]:
-        """Points of the config's blocks, without the references."""
-        names = [client.name for client in self.clients]
-        blocks, known = self.settings["points"], schema()["$defs"]
-        points = expand(blocks, known, cache(self.saliency_id), cache(self.measure_id), names)
-        for point in points:
-            for name in point.attackers:
-                if name not in names:
-                    raise SapError(f"attackers of points: {unknown('client', name, names)}")
-        return points
-
-    def in_view(self, view: str) -> list[Point]:
-        """The points of one view."""
-        return [point for point in self.points if view in point.views]
-
-    def point(self, point_id: str) -> Point:
-        """The point behind a path."""
-        if point_id not in self._points_by_id:
-            raise SapError(f"{point_id} is no point of this config; results/index.csv says what an id stands for.")
-        return self._points_by_id[point_id]
-
-    def fold_points(self, target: str) -> list[Point]:
-        """All points judged on one target: references first, and no attack by a client that the fold lacks.
-
-        The fold of NOBODY has the points of the view `everyone`, and each attacker of any attack alone.
-        """
-        kinds = self.settings["evaluate"]["references"]
-        names = [client.name for client in self.sources(target)]
-        if target == NOBODY:
-            known = [kind for kind in kinds if kind in ("zero_shot", "client")]
-            return [*references(known, names), *attacked_clients(self.points), *self.in_view("everyone")]
-        there = [point for point in self.points if point.judged and set(point.attackers) <= set(names)]
-        return [*references(kinds, names), *there]
-
-    def shard_points(self, target: str, shard: int, seeds: frozenset[frozenset[int]] | None = None) -> list[Point]:
-        """A point's shard depends on its id alone: adding points moves none of the others.
-
-        `seeds` (see `seeds_asked`) leaves out the points that are not judged at a seed; None takes all.
-        """
-        shards = self.settings["evaluate"]["shards"]
-        return [
-            point
-            for point in self.fold_points(target)
-            if int(digest(point.id), 16) % shards == shard
-            and (seeds is None or point.seeds is None or point.seeds in seeds)
-        ]
-
-    def seeds_asked(self, seed: int) -> frozenset[frozenset[int]]:
-        """Of the sets of seeds that points name, those that hold `seed`: seeds with the same ones ask the same."""
-        return frozenset(point.seeds for point in self.points if point.seeds is not None and seed in point.seeds)
-
-    @cached_property
-    def _points_by_id(self) -> dict[str, Point]:
-        return {point.id: point for point in self.points}
-
-    @cached_property
-    def gradients(self) -> tuple[Gradient, ...]:
-        """Every (alignment, reduction, draw) that some point reads, and the one that the diagnosis shows."""
-        asked = [point.gradient for point in self.points if point.gradient]
-        return tuple(dict.fromkeys([*asked, self.diagnosed]))
-
-    @property
-    def compared(self) -> list[Gradient]:
-        """The gradients whose masks are compared: every draw of the kind that the diagnosis shows."""
-        return sorted(gradient for gradient in self.gradients if gradient[:2] == self.diagnosed[:2])
-
-    @cached_property
-    def measured(self) -> tuple[Measured, ...]:
-        """Every (kind, source) of statistics that some point reads."""
-        return tuple(dict.fromkeys(kind for point in self.points for kind in point.measured))
-
-    @property
-    def diagnosed(self) -> Gradient:
-        return ("cosine", "absolute_of_mean", 0)
-
     # --- internals ---------------------------------------------------------------------------
 
     def _register(self, stage: str, slug: str, fields: Mapping[str, Any], **chain: Any) -> str:
@@ -262,6 +184,7 @@ def build_study(config: Mapping[str, Any]) -> Study:
     """Check a config (as Snakemake reads it) and plan its experiment; raises SapError for what is wrong."""
     study = Study(load_settings(config))
     _ = files_of(study.settings["backbone"]), captions_of(study.settings["anchors"])  # before anything reads them
+    check_training(study.settings)
     for draw in dict.fromkeys(gradient[2] for gradient in study.gradients):
         study.anchors_id(draw)
     for gradient in study.gradients:

@@ -136,7 +136,8 @@ def main_table(results: Results, controls: bool = True) -> Table:
         Column("anchors", lambda row: "no" if row["anchors"] == 0 else str(row["anchors"])),
         Column("upload, MB", lambda row: row["reads"] or number("upload_bytes", "{:.3g}", 1e-6)(row)),
     ]
-    return Table(pd.concat([frame, beyond], axis=1), columns, EMPTY, section="group", notes=NOTES)
+    left_out = [f"Left out: {row['label']}. {row['reason']}" for row in results.plan.get("left_out", ())]
+    return Table(pd.concat([frame, beyond], axis=1), columns, EMPTY, section="group", notes=(*NOTES, *left_out))
 
 
 def pruned(row: pd.Series) -> bool:

@@ -1,0 +1,129 @@
+"""What is asked of a study: the points of its blocks, by view, fold, shard and seed, and what they read together."""
+
+from collections.abc import Mapping
+from functools import cache, cached_property
+from typing import Any
+
+from sap.errors import SapError
+from sap.io import digest
+from sap.plan.clients import Clients
+from sap.plan.points import Gradient, Measured, Point, attacked_clients, expand, references
+from sap.plan.refusals import check_patches, refusal
+from sap.plan.settings import schema, shipped_points
+from sap.plan.trainees import NOBODY
+from sap.registry import unknown
+
+
+class Asked(Clients):
+    """The points of a `sap.plan.study.Study`."""
+
+    @property
+    def points(self) -> list[Point]:
+        """Points of the config's blocks, without the references and without what is left out."""
+        return self._sorted_out[0]
+
+    @property
+    def left_out(self) -> list[tuple[Point, str]]:
+        """Rows of the shipped config that this study cannot have, and why: one sentence each."""
+        return self._sorted_out[1]
+
+    @cached_property
+    def _sorted_out(self) -> tuple[list[Point], list[tuple[Point, str]]]:
+        """(points, those left out); SapError for one that no fold could merge and that the user's config names."""
+        names = [client.name for client in self.clients]
+        blocks, known = self.settings["points"], schema()["$defs"]
+        there = {target: [client.name for client in self.sources(target)] for target in (*self.targets, NOBODY)}
+
+        def points_of(chosen: list[Mapping[str, Any]]) -> list[Point]:
+            return expand(chosen, known, cache(self.saliency_id), cache(self.measure_id), names)
+
+        points, left_out = [], []
+        for point in points_of(blocks):
+            for name in point.attackers:
+                if name not in names:
+                    raise SapError(f"attackers of points: {unknown('client', name, names)}")
+            folds = {target: there[target] for target in self._folds_of(point)}
+            reason = refusal(point.settings, folds, known)
+            if reason is None:
+                points.append(point)
+            else:
+                left_out.append((point, reason))
+        for point, reason in left_out:
+            for number, block in enumerate(blocks):
+                if block not in shipped_points() and point.id in {other.id for other in points_of([block])}:
+                    raise SapError(f"points[{number}] ({point.label}): {reason}")
+        check_patches(points)
+        return points, [(point, reason) for point, reason in left_out if point.views != ("control",)]
+
+    def _folds_of(self, point: Point) -> list[str]:
+        """The folds in which a job merges the point's clients, NOBODY for that in which every domain has one."""
+        held_out = [target for target in self.targets if point.judged and self._meets(point, target)]
+        return held_out + ([NOBODY] if {"everyone", "probe"} & set(point.views) else [])
+
+    def _meets(self, point: Point, target: str) -> bool:
+        """Whether all attackers of a point, if any, are clients where this target is held out."""
+        return set(point.attackers) <= {client.name for client in self.sources(target)}
+
+    def in_view(self, view: str) -> list[Point]:
+        """The points of one view."""
+        return [point for point in self.points if view in point.views]
+
+    def point(self, point_id: str) -> Point:
+        """The point behind a path."""
+        if point_id not in self._points_by_id:
+            raise SapError(f"{point_id} is no point of this config; results/index.csv says what an id stands for.")
+        return self._points_by_id[point_id]
+
+    def fold_points(self, target: str) -> list[Point]:
+        """All points judged on one target: references first, and no attack by a client that the fold lacks.
+
+        The fold of NOBODY has the points of the view `everyone`, and each attacker of any attack alone.
+        """
+        kinds = self.settings["evaluate"]["references"]
+        names = [client.name for client in self.sources(target)]
+        if target == NOBODY:
+            known = [kind for kind in kinds if kind in ("zero_shot", "client")]
+            return [*references(known, names), *attacked_clients(self.points), *self.in_view("everyone")]
+        there = [point for point in self.points if point.judged and self._meets(point, target)]
+        return [*references(kinds, names), *there]
+
+    def shard_points(self, target: str, shard: int, seeds: frozenset[frozenset[int]] | None = None) -> list[Point]:
+        """A point's shard depends on its id alone: adding points moves none of the others.
+
+        `seeds` (see `seeds_asked`) leaves out the points that are not judged at a seed; None takes all.
+        """
+        shards = self.settings["evaluate"]["shards"]
+        return [
+            point
+            for point in self.fold_points(target)
+            if int(digest(point.id), 16) % shards == shard
+            and (seeds is None or point.seeds is None or point.seeds in seeds)
+        ]
+
+    def seeds_asked(self, seed: int) -> frozenset[frozenset[int]]:
+        """Of the sets of seeds that points name, those that hold `seed`: seeds with the same ones ask the same."""
+        return frozenset(point.seeds for point in self.points if point.seeds is not None and seed in point.seeds)
+
+    @cached_property
+    def _points_by_id(self) -> dict[str, Point]:
+        return {point.id: point for point in self.points}
+
+    @cached_property
+    def gradients(self) -> tuple[Gradient, ...]:
+        """Every (alignment, reduction, draw) that some point reads, and the one that the diagnosis shows."""
+        asked = [point.gradient for point in self.points if point.gradient]
+        return tuple(dict.fromkeys([*asked, self.diagnosed]))
+
+    @property
+    def compared(self) -> list[Gradient]:
+        """The gradients whose masks are compared: every draw of the kind that the diagnosis shows."""
+        return sorted(gradient for gradient in self.gradients if gradient[:2] == self.diagnosed[:2])
+
+    @cached_property
+    def measured(self) -> tuple[Measured, ...]:
+        """Every (kind, source) of statistics that some point reads."""
+        return tuple(dict.fromkeys(kind for point in self.points for kind in point.measured))
+
+    @property
+    def diagnosed(self) -> Gradient:
+        return ("cosine", "absolute_of_mean", 0)

@@ -1,0 +1,165 @@
+"""What a job would refuse although the config and a few folder listings know it already: refused before anything runs.
+
+One function for each section. Each takes the resolved settings, and raises SapError with the key's path. No torch.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sap.errors import SapError
+from sap.evaluate.rows import TRIGGERED, VALIDATION
+from sap.io import read_csv
+from sap.plan.backbones import tower_of
+from sap.plan.datasets import counts_of
+from sap.plan.trainees import NOBODY
+from sap.registry import unknown
+
+Settings = Mapping[str, Any]
+
+LONGEST_NAME = 150  # bytes of a domain's name: with what jobs put around it, a file name of at most 255
+
+
+def check_domains(settings: Settings) -> None:
+    """Names of domains become names of folders, files and arguments."""
+    domains, targets = settings["data"]["domains"], settings["evaluate"]["targets"] or []
+    for target in targets:
+        if target not in domains:
+            raise SapError(f"evaluate.targets: {unknown('domain', target, domains)}")
+    if len(set(targets)) < len(targets):
+        raise SapError(f"evaluate.targets must differ from one another, got {targets}.")
+    if len(domains) < 2:
+        raise SapError(f"data.domains must name at least 2 domains to hold one out, got {domains}.")
+    if NOBODY in domains:
+        raise SapError(f"data.domains: '{NOBODY}' stands for the fold that holds no domain out. Rename that folder.")
+    for name in domains:
+        refused = {
+            "begins with -, so that commands take it for an option": name.startswith("-"),
+            "holds a character that cannot be printed": not name.isprintable(),
+            "holds a brace, which Snakemake takes for a wildcard": bool(set("{}") & set(name)),
+            f"ends with '{TRIGGERED}' or '{VALIDATION}', as rows of other images do": name.endswith(
+                (TRIGGERED, VALIDATION)
+            ),
+            f"has more than {LONGEST_NAME} bytes, and file names are made from it": len(os.fsencode(name))
+            > LONGEST_NAME,
+        }
+        for reason, happens in refused.items():
+            if happens:
+                raise SapError(f"data.domains: {name!a} {reason}. Rename it.")
+
+
+def check_classes(settings: Settings) -> None:
+    """Names of classes, their texts in prompts, and the templates around them."""
+    data, prompts = settings["data"], settings["backbone"]["prompts"]
+    for name in data["classes"]:
+        if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", name):
+            raise SapError(f"data.root: the class folder {name!a} is not plain UTF-8 text. Rename the folder.")
+    for name in data["class_names"]:
+        if name not in data["classes"]:
+            raise SapError(f"data.class_names: {unknown('class', name, data['classes'])}")
+    texts: dict[str, str] = {}
+    for name in data["classes"]:
+        text = data["class_names"].get(name, name.replace("_", " "))
+        if text in texts:
+            raise SapError(
+                f"data.class_names: classes must have different texts, but '{texts[text]}' and '{name}' are both "
+                f"'{text}' in prompts. Write another text for one of them."
+            )
+        texts[text] = name
+    for number, template in enumerate(prompts):
+        if template.count("{}") != 1:
+            raise SapError(
+                f"backbone.prompts[{number}] must contain {{}} once for the class, got {template!r}, such as "
+                "'a photo of a {}.'."
+            )
+
+
+def check_images(settings: Settings) -> None:
+    """Splits that leave nothing to train on, and what `data.problems` and the partition refuse by the listing alone."""
+    data, partition = settings["data"], settings["partition"]
+    split, problems = data["split"], data["problems"]
+    if split["val"] + split["test"] >= 1:
+        raise SapError(
+            f"data.split: val + test must be below 1, got {split['val']} + {split['test']}. Leave a share to train on."
+        )
+    n_splits = 2 + (split["val"] > 0)
+    for domain, counts in counts_of(data).items():
+        where = f"{data['root']}/{domain}"
+        if not sum(counts.values()):
+            raise SapError(f"{where} holds no image of any class. Put images into {where}/<class>/.")
+        for name, count in counts.items():
+            if count == 0 and problems["missing_class"] == "refuse":
+                raise SapError(
+                    f"{where} has no image of class '{name}', which other domains have. Add some to {where}/{name}, "
+                    "remove the class everywhere, or set data.problems.missing_class: allow."
+                )
+            if 0 < count < n_splits and problems["thin_class"] == "refuse":
+                raise SapError(
+                    f"{where}/{name} has {count} image(s), fewer than the {n_splits} splits. Add images, set "
+                    "data.split.val: 0, or set data.problems.thin_class: allow."
+                )
+        # Shares are rounded for each class, so that one image more than the share may be left to train on.
+        left = 1 - split["val"] - split["test"]
+        most, clients = int(sum(min(n, n * left + 1) for n in counts.values())), partition["clients_per_domain"]
+        if clients > 1 and most < clients * partition["min_size"]:
+            raise SapError(
+                f"partition: domain '{domain}' has at most {most} images to train on, too few for {clients} clients "
+                f"with at least {partition['min_size']} each. Lower partition.min_size or "
+                "partition.clients_per_domain."
+            )
+
+
+def check_training(settings: Settings) -> None:
+    """LoRA that does not fit the backbone, and an early stop that sees no image."""
+    train, lora, backbone = settings["train"], settings["train"]["lora"], settings["backbone"]
+    if train["early_stop"] is not None and settings["data"]["split"]["val"] == 0:
+        raise SapError("train.early_stop needs validation images, and data.split.val is 0. Raise it or set null.")
+    if lora["towers"] == "both":
+        raise SapError(
+            "train.lora.towers: both trains clients that nothing can score, because anchor gradients exist for the "
+            "visual tower only. Set it to visual; evidence.towers: true compares the towers."
+        )
+    if lora["dropout"] and lora["targets"] == ["attention"]:
+        raise SapError("train.lora.dropout acts on MLP layers only, and train.lora.targets has none. Set it to 0.")
+    if backbone["kind"] == "scratch":
+        scratch, size = backbone["scratch"], settings["data"]["digits"]["size"]
+        if scratch["patch_size"] > size:
+            raise SapError(
+                f"backbone.scratch.patch_size must be at most the image side {size}, got {scratch['patch_size']}. "
+                "Lower it or raise data.digits.size."
+            )
+        width, head = scratch["width"], scratch["head_width"]
+        if head > width or width % (width // head):
+            raise SapError(
+                f"backbone.scratch.width must be a multiple of head_width {head}, got {width}. Change one of them."
+            )
+    width, layers = tower_of(settings)
+    if width is not None and lora["rank"] > width:
+        raise SapError(
+            f"train.lora.rank must be at most the tower's width {width}, got {lora['rank']}. Choose a smaller rank."
+        )
+    if layers is not None and lora["first_block"] >= layers:
+        raise SapError(
+            f"train.lora.first_block must be below the tower's {layers} blocks, got {lora['first_block']}. "
+            "Choose a smaller one."
+        )
+
+
+def check_anchors(settings: Settings) -> None:
+    """More anchors than there are. Reading a COCO file takes a second, so its pairs are counted when they are drawn."""
+    anchors, wanted = settings["anchors"], max(settings["anchors"]["sizes"])
+    if anchors["source"] == "coco":
+        return
+    if anchors["source"] == "digits":
+        known, where = settings["data"]["digits"]["anchors"], "data.digits.anchors"
+    else:
+        path = Path(anchors["root"], "captions.csv")
+        if not path.is_file():
+            return  # it is asked for by name
+        known, where = len(read_csv(path)), str(path)
+    if wanted > known:
+        raise SapError(
+            f"anchors.sizes asks for {wanted} pairs, and {where} has {known}. Lower anchors.sizes or add pairs."
+        )

@@ -1,0 +1,50 @@
+"""What is worth knowing before a study starts, a line each: rows left out, short trainings, models trained unasked."""
+
+from sap.plan.datasets import counts_of
+from sap.plan.study import Study
+
+FEWEST_STEPS = 20  # below, an adapter has hardly left its start
+
+
+def notes(study: Study) -> list[str]:
+    """Sentences in this order; none where there is nothing to say."""
+    left_out = [f"{point.label}, a row of config.yaml, is left out: {reason}" for point, reason in study.left_out]
+    return [*left_out, *_short_trainings(study), *_trained_for_headroom(study)]
+
+
+def steps_of(study: Study) -> dict[str, int]:
+    """Client -> about how many steps it trains: shares are rounded by class, and files may be no images."""
+    train, split = study.settings["train"], study.settings["data"]["split"]
+    share = (1 - split["val"] - split["test"]) / study.settings["partition"]["clients_per_domain"]
+    images = {domain: share * sum(counts.values()) for domain, counts in counts_of(study.settings["data"]).items()}
+    return {
+        client.name: train["epochs"] * -(-round(images[client.parts[0][0]]) // train["batch_size"])
+        for client in study.clients
+    }
+
+
+def _short_trainings(study: Study) -> list[str]:
+    short = {name: steps for name, steps in steps_of(study).items() if steps < FEWEST_STEPS}
+    if not short:
+        return []
+    least, most = min(short.values()), max(short.values())
+    return [
+        f"{', '.join(short)}: about {least if least == most else f'{least} to {most}'} steps of training each, fewer "
+        f"than {FEWEST_STEPS}, so that adapters may hardly leave their start. Raise train.epochs or lower "
+        "train.batch_size."
+    ]
+
+
+def _trained_for_headroom(study: Study) -> list[str]:
+    if not study.settings["evidence"]["headroom"]:
+        return []
+    asked = study.settings["evaluate"]["references"]
+    made = {"pooled": map(study.pooled, study.targets), "oracle": map(study.oracle, study.targets)}
+    extra = {kind: set(found) - set(study.clients) for kind, found in made.items() if kind not in asked}
+    named = [f"{len(found)} {kind}" for kind, found in extra.items() if found]
+    if not named:
+        return []
+    return [
+        f"{' and '.join(named)} models are trained at each seed for evidence.headroom alone: evaluate.references does "
+        "not ask for them. evidence.headroom: false leaves them out."
+    ]
