@@ -16,7 +16,7 @@ import torch
 from sap.io import load_tensors, read_jsonl, read_meta, save_tensors
 from sap.provenance import save_meta
 from tests.workflow.compare import differences
-from tests.workflow.small_study import Workflow, edited
+from tests.workflow.small_study import MINI, Workflow, edited, job_counts
 
 pytestmark = pytest.mark.slow
 
@@ -130,6 +130,32 @@ def test_a_second_run_in_the_folder_waits_for_nobody_and_says_so(copied):
         assert first.wait() == 0
     assert second.returncode != 0
     assert "Directory cannot be locked" in second.stdout
+
+
+HOLD = "from sap.plan.folders import claim_results; claim_results(); print('held', flush=True); input()"
+
+
+def test_a_run_in_another_clone_that_shares_the_results_ends_with_one_sentence_before_its_first_job(copied, tmp_path):
+    fold = reset_fold(copied, "sketch")
+    clone = Workflow(tmp_path / "clone", MINI)
+    (clone.folder / "results").symlink_to(copied.folder / "results")
+    first = subprocess.Popen(
+        [sys.executable, "-c", HOLD], cwd=copied.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert first.stdout.readline() == "held\n"
+        assert job_counts(clone.run("--dry-run", "--", f"{fold}/rows.jsonl").stdout) == {"evaluate": 1}
+        second = clone.run("--", f"{fold}/rows.jsonl", check=False)
+    finally:
+        first.kill()
+        first.communicate()
+    assert second.returncode != 0
+    said = f"error: another run is making results/: of {copied.folder} on .*, process {first.pid}. Both would write"
+    assert re.search(said, second.stdout)
+    assert "Traceback" not in second.stdout
+    assert not (copied.folder / fold).exists()
+    clone.run("--", f"{fold}/rows.jsonl")
+    assert not list((clone.folder / ".snakemake/locks").iterdir())
 
 
 def test_two_runs_without_the_lock_end_with_equal_results(finished, copied):

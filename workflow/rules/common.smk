@@ -10,6 +10,7 @@ from sap.plan import evidence, manifest, reporting
 from sap.plan.backbones import files_of
 from sap.plan.code import code_of, store_code
 from sap.plan.datasets import captions_of, listing_of
+from sap.plan.folders import claim_results
 from sap.plan.ids import ID_PATTERN
 from sap.plan.jobs import jobs_of
 from sap.plan.notes import notes
@@ -34,8 +35,14 @@ if workflow.is_main_process:  # of a dry run, too; jobs read this file again
 GPU = 1 if visible_devices() else 0
 
 
-# Of a real run, not of a dry one: what it uses is written down, and a library that has changed since is named.
+# Of a real run, not of a dry one: results/ is taken, what it uses is written down, and a library that has changed since
+# is named.
 onstart:
+    if workflow.execution_settings.lock:
+        try:
+            claim_results()
+        except SapError as error:
+            sys.exit(f"error: {error}")
     for sentence in version_warnings(jobs_of(STUDY, catalogue.files()), PACKAGES):
         print(f"warning: {sentence}", file=sys.stderr)
     record(STUDY, catalogue.files(), manifest.STORED)
@@ -69,10 +76,10 @@ def settings(stage, *names):
     return lambda wildcards: STUDY.settings_of(stage, *(wildcards[name] for name in names))
 
 
-def code(stage):
-    """Fingerprint of the stage's code: a changed comment re-runs nothing, a changed formula does."""
-    store_code(PACKAGES, stage)
-    return code_of(PACKAGES, stage)
+def code(stage, *modules):
+    """Fingerprint of the stage's code, and of modules that it finds by name: a changed formula counts, no comment."""
+    store_code(PACKAGES, stage, *modules)
+    return code_of(PACKAGES, stage, *modules)
 
 
 def grows(amount):
