@@ -108,9 +108,14 @@ def invalidation_page(edits: dict[str, Any]) -> str:
         rows.setdefault((edit["what"], *_marks(edit["runs"], edits["stages"])), []).extend(keys)
     listed = [[what, ", ".join(dict.fromkeys(keys)), *marks] for (what, *marks), keys in rows.items()]
     lines += [edits["about"]["edits"], *_matrix(["edit of", "keys"], listed, edits["stages"])]
-    for part, title in (("code", "Code"), ("files", "Files that the config names")):
-        listed = [[f"`{name}`", *_marks(runs, edits["stages"])] for name, runs in edits[part].items()]
-        lines += ["", f"## {title}", "", edits["about"][part], *_matrix(["change of"], listed, edits["stages"])]
+    for part, title in (
+        ("code", "Code"),
+        ("on_demand", "Code of what is made on demand"),
+        ("files", "Files that the config names"),
+    ):
+        stages = ["prune", "merge"] if part == "on_demand" else edits["stages"]
+        listed = [[f"`{name}`", *_marks(runs, stages)] for name, runs in edits[part].items()]
+        lines += ["", f"## {title}", "", edits["about"][part], *_matrix(["change of"], listed, stages)]
     return "\n".join(lines) + "\n"
 
 

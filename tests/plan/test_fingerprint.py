@@ -1,11 +1,17 @@
 """Code counts where a number depends on it: formulas do, comments, docstrings and messages do not."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from sap.plan import fingerprint as module
+from sap.plan.code import code_of
+from sap.plan.evidence import privacy_plan, probe_plan
 from sap.plan.fingerprint import closure, fingerprint
+from sap.plan.manifest import audit_plan, counted_packages, criterion_modules, point_modules, point_plan, shard_plan
+from sap.plan.settings import schema
+from sap.plan.study import build_study
 
 
 @pytest.fixture
@@ -66,8 +72,63 @@ def test_the_stages_do_not_reach_one_another():
     ]
 
 
+MERGE = {"kind": "merge", "criterion": "none", "merge": {"method": "mean"}}
+DEFS = schema()["$defs"]
+REGISTERED = [
+    *((name, MERGE | {"merge": {"method": name}}, entry["module"]) for name, entry in DEFS["merge"].items()),
+    *((name, MERGE | {"criterion": name}, entry["module"]) for name, entry in DEFS["criteria"].items()),
+    *((name, MERGE | {"attack": {"kind": name}}, entry["module"]) for name, entry in DEFS["attacks"].items()),
+]
+
+
+@pytest.mark.parametrize(("settings", "file"), [case[1:] for case in REGISTERED], ids=[case[0] for case in REGISTERED])
+def test_the_file_of_whatever_is_registered_is_in_the_code_of_the_points_that_use_it(settings, file):
+    assert file in closure(*point_modules(settings))
+    assert file not in closure(*point_modules(MERGE)) or file == "sap.merge.mean"
+    if settings["criterion"] != "none":
+        assert file in closure("prune", *criterion_modules(settings))
+
+
+# How the stages that look a method up by its name get its file into their fingerprint.
+BY_PLAN = {"evaluate", "audit", "probe", "privacy", "merge"}  # their plan holds the code of each of its points
+BY_POINT = {"prune"}  # rule `prune`: code_with_criterion
+NONE = {"headroom", "diagnose", "compare_masks"}  # they import a module that could; compare_masks names its criteria
+
+
+def test_every_stage_that_looks_up_registered_names_takes_their_files_into_its_fingerprint():
+    """A registry is filled by scanning a folder, so no import leads from a look-up to the file."""
+    looking = {"sap.compose", "sap.prune.scorer", "sap.attack._api", "sap.mergetool"}
+    assert looking == {
+        ".".join(("sap", *path.relative_to(module.ROOT).with_suffix("").parts))
+        for path in module.ROOT.rglob("*.py")
+        if re.search(r"\b(METHODS|CRITERIA|ATTACKS)\[", path.read_text(encoding="utf-8"))
+    }
+    assert {path.stem for path in module.SCRIPTS.glob("*.py") if looking & set(closure(path.stem))} == (
+        BY_PLAN | BY_POINT | NONE
+    )
+    rules = "".join(path.read_text(encoding="utf-8") for path in (module.SCRIPTS.parent / "rules").glob("*.smk"))
+    assert set(re.findall(r'code_with_criterion\("(\w+)"\)', rules)) == BY_POINT
+
+
+@pytest.mark.parametrize("plan_of", [audit_plan, probe_plan, privacy_plan, point_plan, shard_plan])
+def test_every_plan_of_points_holds_the_code_of_each(evidence, plan_of):
+    study = build_study(evidence)
+    first = {probe_plan: (0,), privacy_plan: (0,), point_plan: (study.in_view("main")[0].id, study.targets[0], 0)}
+    fold = (study.targets[0], 0, *((0,) if plan_of is shard_plan else ()))
+    points = plan_of(study, *first.get(plan_of, fold))["points"]
+    packages = counted_packages(study)
+    assert points
+    assert all(point["code"] == code_of(packages, *point_modules(point["settings"])) for point in points)
+
+
+def test_the_code_that_reads_and_merges_is_in_the_code_of_every_row():
+    """Rows are kept by their key alone, whatever else their job runs."""
+    assert {"sap.evaluate.load", "sap.evaluate.composer", "sap.evaluate.runner", "sap.compose"} <= set(
+        closure(*point_modules(MERGE))
+    )
+
+
 def test_editing_one_merge_method_leaves_the_others_alone():
-    ties = closure("sap.evaluate.runner", "sap.compose", "sap.merge.ties")
+    ties = closure(*point_modules(MERGE | {"merge": {"method": "ties"}}))
     assert "sap.merge.ties" in ties
     assert "sap.merge.sum" not in ties
-    assert "sap.merge" not in ties

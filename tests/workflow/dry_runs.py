@@ -32,9 +32,9 @@ def snakemake(folder: Path, overlay: dict, *arguments: str, library: Path | None
     return text
 
 
-def planned(folder: Path, overlay: dict, library: Path | None = None) -> dict[str, int]:
-    """Rules that a dry run would execute, with their job counts."""
-    return job_counts(snakemake(folder, overlay, "--dry-run", library=library))
+def planned(folder: Path, overlay: dict, *targets: str, library: Path | None = None) -> dict[str, int]:
+    """Rules that a dry run (for some targets) would execute, with their job counts."""
+    return job_counts(snakemake(folder, overlay, "--dry-run", *targets, library=library))
 
 
 def pretend_finished(folder: Path, overlay: dict, *targets: str, library: Path | None = None) -> None:

@@ -16,7 +16,7 @@ from snakemake.utils import update_config
 
 from sap.io import read_jsonl
 from sap.plan.settings import schema
-from sap.plan.study import build_study
+from sap.plan.study import Study, build_study
 from tests.workflow.dry_runs import planned, pretend_finished
 from tests.workflow.small_study import EVERYTHING, MINI, ROOT, Workflow, edited, job_counts
 
@@ -51,6 +51,13 @@ def write_inputs(folder: Path) -> None:
         (folder / name).write_text("{}", encoding="utf-8")
     for name in ("model.json", "model_2.json"):
         (folder / name).write_text(json.dumps({"vision_cfg": {"image_size": 16}}), encoding="utf-8")
+
+
+def everything_study() -> Study:
+    """The plan of EVERYTHING."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    update_config(config, EVERYTHING)
+    return build_study(config)
 
 
 def assert_runs(found: dict[str, int], expected: list[str] | dict[str, int]) -> None:
@@ -124,9 +131,7 @@ def test_swapping_two_values_trains_again(study):
 def test_the_params_of_a_job_cannot_be_mistaken_for_one_another(study):
     """Snakemake compares the set of a job's params without their names: two of one form could swap unnoticed."""
     folder = study("digits")
-    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    update_config(config, EVERYTHING)
-    made = build_study(config)
+    made = everything_study()
     point = next(point.id for point in made.points if point.gradient)
     for on_demand in (made.prune_folder(point, "printed", 0), made.merge_folder(point, "sketch", 0)):
         pretend_finished(folder, EVERYTHING, f"{on_demand}/meta.json")
@@ -135,7 +140,7 @@ def test_the_params_of_a_job_cannot_be_mistaken_for_one_another(study):
         for path in (folder / ".snakemake/metadata").rglob("*")
         if path.is_file()
     ]
-    assert {record["rule"] for record in records} == {*EDITS["stages"], "prune", "merge"}
+    assert {record["rule"] for record in records} == {*EDITS["stages"], "complete", "prune", "merge"}
     for record in records:
         forms = [_form(ast.literal_eval(param)) for param in record["params"]]
         assert len(set(forms)) == len(forms), (record["rule"], record["params"])
@@ -199,6 +204,31 @@ def test_changed_code_runs_the_stages_that_import_it_and_later_ones_only(library
     root, runs = library
     edit_code(root / name)
     assert_runs(runs(), EDITS["code"][name])
+
+
+@pytest.fixture(scope="module")
+def on_demand(unedited) -> list[str]:
+    """The files of docs/edits.yaml that only a request makes, in the study that looks finished by the copy."""
+    made = everything_study()
+    pruned, ties = (
+        next(point.id for point in made.points if is_it(point.settings))
+        for is_it in (
+            lambda one: one.get("criterion") == "taylor_absolute" and one["prune_ratio"] and "attack" not in one,
+            lambda one: one.get("merge", {}).get("method") == "ties",
+        )
+    )
+    folders = [made.prune_folder(pruned, "printed", 0), *(made.merge_folder(id, "sketch", 0) for id in (pruned, ties))]
+    library, folder = unedited
+    targets = [f"{made_there}/meta.json" for made_there in folders]
+    pretend_finished(folder, EVERYTHING, *targets, library=library)
+    return targets
+
+
+@pytest.mark.parametrize("name", EDITS["on_demand"])
+def test_changed_code_makes_what_was_asked_for_again_where_it_was_used(unedited, library, on_demand, name):
+    root, _ = library
+    edit_code(root / name)
+    assert planned(unedited[1], EVERYTHING, *on_demand, library=root) == EDITS["on_demand"][name]
 
 
 # --- data files ------------------------------------------------------------------------------------------------------

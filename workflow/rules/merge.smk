@@ -1,3 +1,8 @@
+def code_with_criterion(stage):
+    """Params function: the code of a stage that prunes at a point, with that of the point's criterion."""
+    return lambda wildcards: code(stage, *manifest.criterion_modules(STUDY.point(wildcards.point_id).settings))
+
+
 rule prune:
     """One client's update as a point prunes and rescales it, as a file, on demand: for inspection."""
     input:
@@ -15,7 +20,7 @@ rule prune:
         runtime=grows(60),
     params:
         settings=lambda wildcards: canonical(STUDY.point(wildcards.point_id).settings),
-        code=code("prune"),
+        code=code_with_criterion("prune"),
         adapter=subpath(input.adapter, parent=True),
         gradients=lambda wildcards, input: ["--gradients", input.gradients] if "gradients" in input.keys() else [],
         statistics=lambda wildcards, input: ["--statistics", *input.statistics] if input.statistics else [],

@@ -154,18 +154,23 @@ def shard_inputs(plan: Mapping[str, Any]) -> list[str]:
 
 
 def point_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Code behind a point's row: evaluation, composition and its own merge method, not the other methods."""
-    modules = ["sap.evaluate.runner"]
+    """Code behind a point's row: reading, merging and judging, its own attack, method and criterion, not the others.
+
+    No import leads to those three: their registries are filled by scanning a folder.
+    """
+    defs = schema()["$defs"]
+    modules = ["sap.evaluate.load"]
     if "attack" in settings:
-        modules += ["sap.evaluate.attacked", schema()["$defs"]["attacks"][settings["attack"]["kind"]]["module"]]
+        modules.append(defs["attacks"][settings["attack"]["kind"]]["module"])
     if settings["kind"] == "merge":
-        method = schema()["$defs"]["merge"][settings["merge"]["method"]]
-        modules += ["sap.compose", method["module"]]
-        if {"anchors", "root"} & set(method["needs"]):
-            modules.append("sap.saliency.judge")
-        if settings["criterion"] != "none":
-            modules.append(schema()["$defs"]["criteria"][settings["criterion"]]["module"])
+        modules += [defs["merge"][settings["merge"]["method"]]["module"], *criterion_modules(settings)]
     return tuple(modules)
+
+
+def criterion_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Code of the criterion by which a point prunes, if it does."""
+    criterion = settings.get("criterion", "none")
+    return () if criterion == "none" else (schema()["$defs"]["criteria"][criterion]["module"],)
 
 
 STORED: set[str] = set()  # every path that `store_plan` has returned in this process
