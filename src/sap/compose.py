@@ -98,12 +98,6 @@ class Composer:
             self._pruned(point)
         return self._norms[_norms_key(point)]
 
-    def check(self, point: Point) -> None:
-        """SapError where the merge method's own rule refuses this number of clients, before anything is computed."""
-        settings = dict((DEFAULTS | dict(point))["merge"])
-        method = METHODS[settings.pop("method")]
-        method.check_clients(len(self.clients), parse(method.options, settings, f"merge.{method.name}"))
-
     def stacks(self, point: Point) -> tuple[Method, Any, Mapping[str, Stack]]:
         """(method, options, {layer: Stack}): what the point's merge method is given, after pruning and rescaling."""
         point = DEFAULTS | dict(point)
@@ -160,7 +154,7 @@ def merge_point(
 class LazyTensors(Mapping[str, Tensor]):
     """The tensors of a safetensors file, each read when it is asked for; those whose names begin with `prefix`.
 
-    `notes`: the file's own notes.
+    `notes`: the file's own notes. SapError for a file of what could not be computed, with what it says.
     """
 
     def __init__(self, path: str | Path, prefix: str = "") -> None:
@@ -171,6 +165,8 @@ class LazyTensors(Mapping[str, Tensor]):
             self.notes = notes_of(self._file)
         except (ValueError, RecursionError) as error:
             raise unreadable(path, error) from error
+        if "failed" in self.notes:
+            raise SapError(self.notes["failed"])
 
     def __getitem__(self, name: str) -> Tensor:
         return self._file.get_tensor(self._names[name])

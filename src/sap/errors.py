@@ -1,4 +1,4 @@
-"""The one exception that is meant for users, and the sentences that every reader of files shares."""
+"""The exceptions that are meant for users, and the sentences that every reader of files shares."""
 
 from pathlib import Path
 
@@ -9,6 +9,10 @@ class SapError(Exception):
     The message is one sentence or two: where, what was expected, what was found, and the next
     step. Scripts print it without a traceback and exit with status 1.
     """
+
+
+class MachineError(SapError):
+    """The machine lacks memory or disk space: whatever row was being computed, the job ends."""
 
 
 def shown(value: object, most: int = 200) -> str:

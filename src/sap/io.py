@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sap import foreign
-from sap.errors import SapError, damaged, shown, unreadable
+from sap.errors import MachineError, damaged, shown, unreadable
 
 META_BYTES = 2**23  # an adapter's has 2 kB; that of a merge names every layer twice: 190 bytes for each of 40,000
 
@@ -85,7 +85,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if _disk_full(error):
-            raise SapError(
+            raise MachineError(
                 f"no space left while writing {path}; nothing was kept. Free some space and run the same command again."
             ) from error
         raise

@@ -115,6 +115,16 @@ def test_rows_on_other_images_of_a_domain_give_way(store, tmp_path):
     assert set(RowStore(tmp_path).rows) == {("p", "b"), ("r", "a")}
 
 
+def test_a_row_that_was_dropped_is_gone_and_the_others_keep_their_predictions(store, tmp_path):
+    store.drop([("p", "a"), ("not", "there")])
+    assert store.changed
+    store.save()
+    again = RowStore(tmp_path)
+    assert set(again.rows) == {("p", "b"), ("q", "a")}
+    stored = load_tensors(tmp_path / "predictions.safetensors", "np")
+    assert np.array_equal(stored["a/predicted"][again.rows["q", "a"]["index"]], probabilities(2).argmax(1))
+
+
 def test_rows_so_far_are_adopted_unless_the_key_of_today_is_there(store, tmp_path):
     old, today = "0123456789abcdef", "fedcba9876543210"
     side = RowStore(tmp_path / "side")

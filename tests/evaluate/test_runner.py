@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sap.clip.tower import below
-from sap.errors import SapError
+from sap.errors import MachineError, SapError
 from sap.evaluate.runner import ENSEMBLES, DomainImages, Judge, judge_points, softmax
 from sap.update import Factors, Update
 
@@ -135,7 +135,7 @@ def test_ensembles_average_probabilities_or_logits(judge_of, test_images):
     wanted = {(kind, "sketch"): "0" for kind in ENSEMBLES}
     found = {
         row["point"]: probabilities
-        for row, probabilities, _ in judge_points(plan, wanted, judge, {"sketch": test_images}, None, trained)
+        for row, probabilities, _ in judge_points(plan, wanted, judge, {"sketch": test_images}, None, trained, [])
     }
     logits = [judge.logits(test_images, update) for update in trained.values()]
     assert np.allclose(found["ensemble"], (softmax(logits[0]) + softmax(logits[1])) / 2, atol=1e-6)
@@ -143,20 +143,73 @@ def test_ensembles_average_probabilities_or_logits(judge_of, test_images):
     assert np.abs(found["ensemble"] - found["ensemble_logits"]).max() > 1e-3
 
 
-def test_a_point_that_cannot_be_merged_stops_no_other_and_is_named_at_the_end(judge_of, test_images):
-    judge = judge_of()
+@pytest.fixture
+def judged(judge_of, test_images):
+    """Judges the points first, broken and last on two domains; `merge(name)` makes their updates."""
 
-    class Scenarios:
-        def merge(self, settings):
-            if settings["merge"] == "broken":
-                raise SapError("the Grams are singular")
-            return update_of(judge.backbone.model, 1.0)
+    def run(merge):
+        class Scenarios:
+            def merge(self, settings):
+                return merge(settings["merge"])
 
-    names = ("first", "broken", "last")
-    points = [{"id": name, "settings": {"kind": "merge", "merge": name}, "seen": False} for name in names]
-    plan = {"clients": {}, "domains": {"sketch": ""}, "target": "sketch", "seed": 0, "points": points}
-    found, wanted = [], {(name, "sketch"): "0" for name in names}
-    judged = judge_points(plan, wanted, judge, {"sketch": test_images}, Scenarios(), {})
-    with pytest.raises(SapError, match="point broken: the Grams are singular"):
-        found.extend(row["point"] for row, *_ in judged)
-    assert found == ["first", "last"]
+        names, tests = ("first", "broken", "last"), {"sketch": test_images, "photo": test_images}
+        points = [{"id": name, "settings": {"kind": "merge", "merge": name}, "seen": True} for name in names]
+        plan = {"clients": {}, "domains": dict.fromkeys(tests), "target": "sketch", "seed": 3, "points": points}
+        wanted, failed = {(name, domain): f"{name} {domain}" for name in names for domain in tests}, []
+        rows = [row for row, *_ in judge_points(plan, wanted, judge_of(), tests, Scenarios(), {}, failed)]
+        assert all(row["key"] == f"{row['point']} {row['domain']}" for row in rows)
+        return rows, failed
+
+    return run
+
+
+ERRORS = [
+    (SapError("the Grams are singular"), "the Grams are singular"),
+    (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero (not foreseen; the job's log has the traceback)"),
+]
+
+
+@pytest.mark.parametrize(("error", "sentence"), ERRORS, ids=["refused", "a bug"])
+def test_a_point_that_cannot_be_merged_stops_no_other_and_says_why(judged, tiny_clip, error, sentence):
+    def merge(name):
+        if name == "broken":
+            raise error
+        return update_of(tiny_clip.model, 1.0)
+
+    rows, failed = judged(merge)
+    assert [row["point"] for row in rows] == ["first", "first", "last", "last"]
+    common = {"stage": "evaluate", "point": "broken", "target": "sketch", "seed": 3, "error": sentence}
+    assert failed == [common | {"domain": domain} for domain in ("sketch", "photo")]
+
+
+def test_a_merge_that_predicts_nan_stops_no_other(judged, tiny_clip):
+    rows, failed = judged(lambda name: update_of(tiny_clip.model, 1e38 if name == "broken" else 1.0))
+    assert [row["point"] for row in rows] == ["first", "first", "last", "last"]
+    assert [row["domain"] for row in failed] == ["sketch", "photo"]
+    assert all("predicts NaN" in row["error"] for row in failed)
+
+
+@pytest.mark.parametrize(
+    "error", [MachineError("no space left"), MemoryError(), OSError(5, "I/O"), RuntimeError("CUDA out of memory")]
+)
+def test_what_the_machine_lacks_is_no_fault_of_a_point_and_ends_the_job(judged, error):
+    def merge(name):
+        raise error
+
+    with pytest.raises(type(error)):
+        judged(merge)
+
+
+def test_a_row_that_json_cannot_hold_stops_no_other(judged, tiny_clip):
+    update = update_of(tiny_clip.model, 1.0)
+    rows, failed = judged(lambda name: Endless(update) if name == "broken" else update)
+    assert [row["point"] for row in rows] == ["first", "first", "last", "last"]
+    assert [row["domain"] for row in failed] == ["sketch", "photo"]
+    assert all("one of its numbers is NaN or infinite" in row["error"] for row in failed)
+
+
+class Endless(Update):
+    """An update whose norm overflows."""
+
+    def norm(self) -> float:
+        return float("inf")

@@ -12,7 +12,7 @@ CLIP = {"torch", "open_clip"}
 DIGITS = {"matplotlib", "scipy"}  # its fonts, and its filters
 GROUPS = [  # scripts, and all that they may import
     (("unused",), set()),
-    (("status", "why"), {"pandas"}),
+    (("complete", "status", "why"), {"pandas"}),
     (("tables",), {"pandas", "scipy"}),
     (("figures",), {"pandas", "matplotlib", "scipy"}),
     (("prepare_domain",), DIGITS),

@@ -11,8 +11,10 @@ import torch
 from sap.clip.backbone import load_backbone
 from sap.clip.lora import add_adapter, save_adapter, trainable
 from sap.clip.options import LoraOptions
+from sap.compose import LazyTensors
 from sap.data.digits import CLASSES
-from sap.io import digest_file, load_tensors, read_meta, save_tensors
+from sap.errors import SapError
+from sap.io import digest_file, load_tensors, read_jsonl, read_meta, save_tensors
 from sap.update import load_adapter
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -56,7 +58,7 @@ def measure(tiny_clip_folder, tmp_path, monkeypatch):
             inputs=inputs, upload=upload, out=record, **folders,
         )  # fmt: skip
         assert sorted(path.name for path in upload.iterdir()) == ["meta.json", "statistics.safetensors"]
-        assert [path.name for path in record.iterdir()] == ["meta.json"]
+        assert sorted(path.name for path in record.iterdir()) == ["failed.jsonl", "meta.json"]
         return load_tensors(upload / "statistics.safetensors"), read_meta(upload), read_meta(record)
 
     return run
@@ -79,6 +81,9 @@ def test_every_layer_of_the_adapter_is_measured_in_its_own_shape(measure, tmp_pa
     assert sent["files"] == {path.name: digest_file(path)}
     assert sorted(sent) == ["client", "digest", "files", "seed", "stage"]  # the rest stays with the client
     assert {"device", "git_commit", "seconds", "settings", "versions"} <= kept.keys()
+    failures = tmp_path / "record" / path.parent.name / "failed.jsonl"
+    assert kept["files"] == {failures.name: digest_file(failures)}
+    assert read_jsonl(failures) == []
 
 
 def test_the_images_are_drawn_by_client_name_and_a_second_run_gives_the_same_bits(measure):
@@ -88,3 +93,14 @@ def test_the_images_are_drawn_by_client_name_and_a_second_run_gives_the_same_bit
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
     assert not all(torch.equal(first[name], everything[name]) for name in first)
+
+
+def test_statistics_that_are_not_finite_say_so_to_their_readers_and_stop_nobody_else(measure, tmp_path, monkeypatch):
+    monkeypatch.setattr("sap.measure.statistics.is_finite", lambda tensor: False)
+    found, _, _ = measure("gram", "client")
+    assert found == {}
+    (failure,) = read_jsonl(tmp_path / "record/gram-client-5-sketch/failed.jsonl")
+    assert (failure["stage"], failure["client"], failure["seed"]) == ("measure", "sketch", 0)
+    assert "is not finite, the update is too large to be used" in failure["error"]
+    with pytest.raises(SapError, match="is not finite, the update is too large"):
+        LazyTensors(tmp_path / "upload/gram-client-5-sketch/statistics.safetensors")

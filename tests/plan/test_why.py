@@ -58,6 +58,12 @@ def test_a_new_id_of_a_stage_behind_the_claims_is_explained(stage, evidence):
     assert explain(after, [job])[1].endswith("images 2000 -> 50")
 
 
+def test_rows_that_failed_are_the_reason_why_their_job_runs_again(before):
+    path = f"{before.audit_folder('photo', 0)}/failed.jsonl"
+    job = Planned("audit", {}, (path,), f"Missing output files: {path}")
+    assert explain(before, [job]) == ["audit: 1 job", "  rows of it failed the last time"]
+
+
 def test_an_id_whose_own_settings_stayed_points_upstream(before, changed):
     after = build_study(changed("backbone.scratch.steps", 601))
     update_index(after)

@@ -91,7 +91,7 @@ def run_script(name, plan, out):
     spec = importlib.util.spec_from_file_location(f"script_{name}", SCRIPTS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.main(Namespace(plan=str(path), batch_size=16, code="x", out=out))
+    module.main(Namespace(plan=str(path), batch_size=16, save_every=20.0, code="x", out=out))
     return out
 
 

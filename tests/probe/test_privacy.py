@@ -7,9 +7,8 @@ from scipy.stats import bootstrap
 from sklearn.metrics import roc_auc_score
 
 from sap.clip.backbone import load_backbone
-from sap.errors import SapError
 from sap.factors import Factors
-from sap.io import read_csv, read_json
+from sap.io import read_csv, read_json, read_jsonl
 from sap.probe.privacy import auc_interval, membership, upload_bytes
 from sap.update import Update
 from tests.probe.small_study import (
@@ -18,6 +17,7 @@ from tests.probe.small_study import (
     ZERO_SHOT,
     fold_plan,
     memorise,
+    merge_point,
     noise,
     run_script,
     undecided,
@@ -96,9 +96,25 @@ def test_a_client_of_two_domains_is_judged_on_both_and_on_no_more_images_than_as
     assert [rows[client, "zero_shot", "loss"]["members"] for client in DOMAINS] == ["20", "20"]
 
 
-def test_a_client_without_anything_to_compare_is_named(study, tiny_clip_folder):
-    with pytest.raises(SapError, match=r"client learnt needs two images or more"):
-        privacy(study, tiny_clip_folder, points=[ZERO_SHOT], images=1)
+def test_a_client_without_anything_to_compare_is_named_and_costs_no_other_its_rows(study, tiny_clip_folder):
+    rows, uploads, _ = privacy(study, tiny_clip_folder, points=[WHOLE, ZERO_SHOT], images=1)
+    assert (rows, uploads) == ({}, [])
+    failed = read_jsonl(study / "privacy/failed.jsonl")
+    assert [(row["client"], row["point"]) for row in failed] == [
+        (client, point) for client in DOMAINS for point in ("whole", "zero_shot")
+    ]
+    assert all(f"client {row['client']} needs two images or more" in row["error"] for row in failed)
+
+
+def test_an_upload_that_cannot_be_pruned_costs_no_other_its_rows(study, tiny_clip_folder):
+    broken = merge_point("broken", criterion="taylor_absolute", prune_ratio=0.5)  # nobody scored the clients
+    rows, uploads, _ = privacy(study, tiny_clip_folder, points=[WHOLE, broken, ZERO_SHOT])
+    assert {(client, point) for client, point, _ in rows} == {
+        (client, point) for client in DOMAINS for point in ("whole", "zero_shot")
+    }
+    assert [row["point"] for row in uploads] == ["whole", "whole"]
+    failed = read_jsonl(study / "privacy/failed.jsonl")
+    assert [(row["client"], row["point"]) for row in failed] == [(client, "broken") for client in DOMAINS]
 
 
 def test_scores_that_separate_give_one_and_equal_scores_one_half():

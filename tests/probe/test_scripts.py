@@ -7,12 +7,13 @@ from sap.clip.backbone import load_backbone
 from sap.data.store import open_store
 from sap.errors import SapError
 from sap.evaluate.load import domain_images, load_judge
-from sap.io import digest_file, load_tensors, read_csv, read_json
+from sap.io import digest_file, load_tensors, read_csv, read_json, read_jsonl
 from tests.probe.small_study import (
     HALF,
     WHOLE,
     ZERO_SHOT,
     fold_plan,
+    merge_point,
     noise,
     run_script,
     tinted,
@@ -78,8 +79,11 @@ def test_headroom_is_what_evaluate_finds_and_a_separable_domain_is_read_by_the_p
 
 def test_the_headroom_probe_sees_no_more_images_than_it_may_and_says_how_many(study, tiny_clip_folder):
     assert headroom(study, tiny_clip_folder, images=7)[2]["n_train"] == 7
-    with pytest.raises(SapError, match=r"domain green: a linear probe needs"):
-        headroom(study, tiny_clip_folder, images=1)
+    _, found, _ = headroom(study, tiny_clip_folder, images=1)
+    assert found == {}
+    (failure,) = read_jsonl(study / "headroom/failed.jsonl")
+    assert (failure["stage"], failure["domain"], failure["seed"]) == ("headroom", "green", 10)
+    assert "domain green: a linear probe needs" in failure["error"]
 
 
 def probe(study, backbone, points, images=12, name="probe"):
@@ -131,3 +135,22 @@ def test_a_domain_without_images_to_judge_is_named(study, tiny_clip_folder):
     write_domain(study / "green", *tinted(1, 24, 1), SPLITS[:24])
     with pytest.raises(SapError, match=r"domain green has no test images to probe\. Change data\.split"):
         probe(study, tiny_clip_folder, [ZERO_SHOT])
+
+
+def test_a_point_that_cannot_be_merged_costs_no_other_its_probe(study, tiny_clip_folder):
+    broken = merge_point("broken", merge={"method": "krum", "f": 1})
+    found, rows, meta = probe(study, tiny_clip_folder, [WHOLE, broken, ZERO_SHOT])
+    alone, others, _ = probe(study, tiny_clip_folder, [WHOLE, ZERO_SHOT], name="alone")
+    assert rows == others
+    assert all(np.array_equal(found[name], alone[name]) for name in alone)
+    assert meta["points"] == ["whole", "zero_shot"]
+    (failure,) = read_jsonl(study / "probe/failed.jsonl")
+    assert (failure["stage"], failure["point"], failure["seed"]) == ("probe", "broken", 0)
+    assert "krum needs n >= 2f+3 clients" in failure["error"]
+
+
+def test_a_study_of_which_no_point_can_be_probed_has_files_without_rows(study, tiny_clip_folder):
+    found, rows, _ = probe(study, tiny_clip_folder, [merge_point("broken", merge={"method": "krum", "f": 1})])
+    assert found["class"].shape == (0, 24)
+    assert rows == []
+    assert len(read_jsonl(study / "probe/failed.jsonl")) == 1

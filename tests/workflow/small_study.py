@@ -113,13 +113,13 @@ class Workflow:
 
 
 def job_counts(text: str) -> dict[str, int]:
-    """The table of jobs that snakemake prints: {rule: count}, without the target rule and the total."""
+    """The table of jobs that snakemake prints: {rule: count}, without the total and the rules that make nothing."""
     if "Job stats:" not in text:
         assert "Nothing to be done" in text, text
         return {}
     table = text.split("Job stats:")[1].split("\ntotal")[0].splitlines()[3:]
     counts = {rule: int(count) for rule, count in (line.split() for line in table)}
-    return {rule: count for rule, count in counts.items() if rule != "all"}
+    return {rule: count for rule, count in counts.items() if rule not in ("all", "complete")}
 
 
 def edited(key: str, value: object, study: dict = MINI) -> dict:

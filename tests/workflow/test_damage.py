@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sap.io import read_jsonl
 from tests.workflow.compare import content
 
 pytestmark = pytest.mark.slow
@@ -62,6 +63,7 @@ READERS = {  # file of an artifact -> jobs that read it
 }
 
 UNREAD = {"train.jsonl", "pretrain.jsonl", "anchors.csv", "skipped.csv"}  # for people: nobody computes with these
+EMPTY = {"failed.jsonl"}  # nothing failed here; tests/report/test_failures.py damages some
 
 
 def cut(path: Path) -> None:
@@ -126,11 +128,33 @@ def test_a_damaged_file_is_healed_or_refused_by_every_reader(finished, copied, j
     expected = content(finished)
     wrong = {name for name, found in content(copied).items() if found != expected.get(name)}
     wrong = {name for name in wrong if ".progress/" not in name}  # good rows of a shard whose other points failed
+    failed = (
+        read_jsonl(copied.folder / folder / "failed.jsonl") if reader in ("evaluate", "audit") and not error else []
+    )
+    if failed:  # the rows that read the file, with its sentence; all others are there as they were
+        assert_others_are_there(finished.folder / folder, copied.folder / folder, failed)
+        wrong = {name for name in wrong if not f"results/{name}".startswith(f"{folder}/")}
+        error = failed[0]["error"]
     if error:
         assert any(path.name in error for path in damaged), error
         assert re.search(r"run the same snakemake command again|Run snakemake --forcerun", error, re.IGNORECASE), error
     healed = not error and names == {name for name in names if name.startswith(folder.removeprefix("results/"))}
     assert wrong <= (set() if healed else names)
+
+
+def assert_others_are_there(whole: Path, found: Path, failed: list[dict]) -> None:
+    """Every row of a job's folder but the failed ones, with the predictions or numbers that it had."""
+    gone = {(row["point"], row.get("domain")) for row in failed}
+    for name in ("rows.jsonl", "audit.jsonl"):
+        if (whole / name).exists():
+            expected, there = (
+                {
+                    (row["point"], row.get("domain"), row.get("layer")): row.get("predictions") or row["coefficients"]
+                    for row in read_jsonl(folder / name)
+                }
+                for folder in (whole, found)
+            )
+            assert there == {key: value for key, value in expected.items() if key[:2] not in gone}
 
 
 def test_every_kind_of_file_that_a_study_leaves_is_covered(finished):
@@ -150,4 +174,4 @@ def test_every_kind_of_file_that_a_study_leaves_is_covered(finished):
     )
     kinds = {(path.split("/")[0], Path(path).name) for path in content(finished) if path.split("/")[0] in folders}
     tested = {(file.split("/")[0], Path(file).name) for file in READERS}
-    assert {kind for kind in kinds - tested if kind[1] not in UNREAD} == set()
+    assert {kind for kind in kinds - tested if kind[1] not in UNREAD | EMPTY} == set()

@@ -27,6 +27,7 @@ RULES = {
     "headroom_table",
     "tables",
     "figures",
+    "complete",
 }
 
 SEAL = {"stage", "trainee", "client", "seed", "sample_count", "files", "digest"}  # all that an upload's meta.json has
@@ -63,7 +64,7 @@ def test_every_table_and_figure_is_there_in_every_format(finished):
     tables |= {f"results/tables/mini/{name}.{suffix}" for name in PAGES for suffix in PAGE_SUFFIXES}
     figures = {f"results/figures/mini/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")}
     found = {str(path.relative_to(finished.folder)) for path in finished.glob("results/*/mini/*")}
-    assert found == tables | figures
+    assert found == tables | figures | {"results/tables/mini/complete.txt"}
     assert all((finished.folder / path).stat().st_size > 0 for path in found)
 
 

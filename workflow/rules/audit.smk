@@ -4,6 +4,7 @@ rule audit:
         lambda wildcards: manifest.shard_inputs(plan_of_audit(wildcards)),
     output:
         rows=update("results/audit/{cohort_id}/{target}/seed-{seed}/audit.jsonl"),
+        failed="results/audit/{cohort_id}/{target}/seed-{seed}/failed.jsonl",
     log:
         "logs/audit/{cohort_id}/{target}/seed-{seed}.log",
     benchmark:

@@ -1,10 +1,12 @@
 rule evaluate:
-    """Many points in one process: merge in memory, predict, keep one row each. Rows that are there stay."""
+    """Many points in one process: merge in memory, predict, keep one row each. Rows that are there stay; one that
+    fails stops no other."""
     input:
         lambda wildcards: manifest.shard_inputs(plan_of_shard(wildcards)),
     output:
         rows=update("results/evaluate/{cohort_id}/{target}/seed-{seed}/shard-{shard}/rows.jsonl"),
         predictions=update("results/evaluate/{cohort_id}/{target}/seed-{seed}/shard-{shard}/predictions.safetensors"),
+        failed="results/evaluate/{cohort_id}/{target}/seed-{seed}/shard-{shard}/failed.jsonl",
     log:
         "logs/evaluate/{cohort_id}/{target}/seed-{seed}/shard-{shard}.log",
     benchmark:

@@ -4,6 +4,7 @@ rule headroom:
         lambda wildcards: evidence.headroom_inputs(STUDY, wildcards.domain, int(wildcards.seed)),
     output:
         images=ensure("results/headroom/{headroom_id}/{domain}/seed-{seed}/headroom.safetensors", non_empty=True),
+        failed="results/headroom/{headroom_id}/{domain}/seed-{seed}/failed.jsonl",
         meta="results/headroom/{headroom_id}/{domain}/seed-{seed}/meta.json",
     log:
         "logs/headroom/{headroom_id}/{domain}/seed-{seed}.log",
@@ -86,6 +87,7 @@ rule probe:
     output:
         correct=ensure("results/probe/{probe_id}/seed-{seed}/probe.safetensors", non_empty=True),
         rows="results/probe/{probe_id}/seed-{seed}/probe.csv",
+        failed="results/probe/{probe_id}/seed-{seed}/failed.jsonl",
         meta="results/probe/{probe_id}/seed-{seed}/meta.json",
     log:
         "logs/probe/{probe_id}/seed-{seed}.log",
@@ -113,6 +115,7 @@ rule privacy:
     output:
         members="results/privacy/{privacy_id}/seed-{seed}/privacy.csv",
         bytes="results/privacy/{privacy_id}/seed-{seed}/bytes.csv",
+        failed="results/privacy/{privacy_id}/seed-{seed}/failed.jsonl",
         meta="results/privacy/{privacy_id}/seed-{seed}/meta.json",
     log:
         "logs/privacy/{privacy_id}/seed-{seed}.log",

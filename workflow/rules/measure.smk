@@ -10,6 +10,7 @@ rule measure:
             "results/measure/{measure_id}/{train_id}/{trainee}/seed-{seed}/statistics.safetensors", non_empty=True
         ),
         seal="results/measure/{measure_id}/{train_id}/{trainee}/seed-{seed}/meta.json",
+        failed="results/measurements/{measure_id}/{train_id}/{trainee}/seed-{seed}/failed.jsonl",
         meta="results/measurements/{measure_id}/{train_id}/{trainee}/seed-{seed}/meta.json",
     log:
         "logs/measure/{measure_id}/{train_id}/{trainee}/seed-{seed}.log",

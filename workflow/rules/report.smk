@@ -8,12 +8,17 @@ localrules:
     headroom_table,
     tables,
     figures,
+    complete,
 
 
 rule headroom_table:
     """Is there room for any method above zero-shot? Made, and printed, before any sweep."""
     input:
-        [f"{job['folder']}/meta.json" for job in REPORT["evidence"].get("headroom", [])],
+        [
+            f"{job['folder']}/{name}"
+            for job in REPORT["evidence"].get("headroom", [])
+            for name in ("meta.json", "failed.jsonl")
+        ],
         [f"{item['folder']}/meta.json" for item in REPORT["data"]],
     output:
         expand("results/tables/{experiment}/headroom.{suffix}", experiment=STUDY.name, suffix=["csv", "md", "tex"]),
@@ -82,3 +87,25 @@ rule figures:
         "draw the figures of {params.out}"
     shell:
         "python workflow/scripts/figures.py --plan {params.plan:q} --out {params.out:q} &> {log:q}"
+
+
+rule complete:
+    """Last of all: status 1 where rows failed, with their sentences. They are handed back, to be tried by the next run."""
+    input:
+        rules.headroom_table.output,
+        rules.tables.output,
+        rules.figures.output,
+    output:
+        f"results/tables/{STUDY.name}/{catalogue.COMPLETE}",
+    log:
+        f"logs/complete/{STUDY.name}.log",
+    benchmark:
+        f"results/benchmarks/complete/{STUDY.name}.tsv"
+    threads: 1
+    params:
+        plan=REPORT_PLAN,
+        out=subpath(output[0], parent=True),
+    message:
+        "see whether any row failed"
+    shell:
+        "python workflow/scripts/complete.py --plan {params.plan:q} --out {params.out:q} &> {log:q}"

@@ -13,13 +13,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--plan", required=True, help="the fold's plan, results/plans/audit-*.json")
     parser.add_argument("--save-every", type=float, default=20.0, help="seconds between two writes of the rows so far")
     parser.add_argument("--code", default="", help="fingerprint of the code, for Snakemake")
-    parser.add_argument("--out", required=True, type=Path, help="folder for audit.jsonl")
+    parser.add_argument("--out", required=True, type=Path, help="folder for audit.jsonl and failed.jsonl")
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     # no device slot: the merges stay where the updates are, on the CPU
     from sap.evaluate.rows import row_keys
+    from sap.failures import sentence_of, writable, write_failures
     from sap.io import canonical, digest, read_plan, sealed, sealed_rows, write_jsonl
 
     plan = read_plan(args.plan)
@@ -38,6 +39,7 @@ def main(args: argparse.Namespace) -> None:
     def write(folder: Path) -> None:
         write_jsonl(folder / path.name, [row for point in sorted(kept) for row in kept[point].values()])
 
+    failed = []
     missing = [point for point in plan["points"] if point["id"] not in kept]
     if missing:
         from sap.audit import audit_point
@@ -47,9 +49,13 @@ def main(args: argparse.Namespace) -> None:
         composer, saved = load_composer(plan, load_clients(plan)), time.monotonic()
         try:
             for point in bar(missing, desc="merges", unit="merge", mininterval=2):
-                names = {"point": point["id"], "target": plan["target"], "seed": plan["seed"], "key": keys[point["id"]]}
-                rows = list(audit_point(composer, point["settings"]))
-                names["layers"] = len(rows)
+                names = {"point": point["id"], "target": plan["target"], "seed": plan["seed"]}
+                try:
+                    rows = [writable(row) for row in audit_point(composer, point["settings"])]
+                except Exception as error:
+                    failed.append({"stage": "audit", **names, "error": sentence_of(error)})
+                    continue
+                names |= {"key": keys[point["id"]], "layers": len(rows)}
                 kept[point["id"]] = {row["layer"]: sealed(names | row) for row in rows}
                 if time.monotonic() - saved > args.save_every:
                     write(side)
@@ -57,6 +63,7 @@ def main(args: argparse.Namespace) -> None:
         finally:
             if kept:
                 write(side)
+    write_failures(args.out, failed)
     write(args.out)
     shutil.rmtree(side, ignore_errors=True)
 

@@ -18,12 +18,15 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--save-every", type=float, default=20.0, help="seconds between two writes of the rows so far")
     parser.add_argument("--code", default="", help="fingerprint of the code, for Snakemake")
-    parser.add_argument("--out", required=True, type=Path, help="folder for rows.jsonl and predictions.safetensors")
+    parser.add_argument(
+        "--out", required=True, type=Path, help="folder for rows.jsonl, predictions.safetensors, failed.jsonl"
+    )
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     from sap.evaluate.rows import RowStore, row_keys
+    from sap.failures import write_failures
     from sap.io import read_plan
 
     plan = read_plan(args.plan)
@@ -32,10 +35,11 @@ def main(args: argparse.Namespace) -> None:
     side = RowStore(f"{args.out}.progress")
     store.adopt(side, keys)
     wanted = {name: key for name, key in keys.items() if not store.has(*name, key)}
+    failed = []
     if wanted:
         saved = time.monotonic()
         try:
-            for found in judged(args, plan, wanted):
+            for found in judged(args, plan, wanted, failed):
                 side.add(*found)
                 if time.monotonic() - saved > args.save_every:
                     side.save()
@@ -44,6 +48,8 @@ def main(args: argparse.Namespace) -> None:
             if side.rows:
                 side.save()
         store.adopt(side, keys)
+        store.drop((row["point"], row["domain"]) for row in failed)
+    write_failures(args.out, failed)
     if store.changed:
         store.save()
     else:
@@ -52,15 +58,15 @@ def main(args: argparse.Namespace) -> None:
     side.remove()
 
 
-def judged(args: argparse.Namespace, plan: dict, wanted: dict) -> Iterator[tuple]:
-    """(row, probabilities, labels) of every wanted row."""
+def judged(args: argparse.Namespace, plan: dict, wanted: dict, failed: list) -> Iterator[tuple]:
+    """(row, probabilities, labels) of every wanted row; what cannot be computed joins `failed`."""
     device, _slot = claim_device()
     from sap.evaluate.load import load_fold
     from sap.evaluate.runner import judge_points
     from sap.progress import bar
 
     judge, tests, scenarios, trained = load_fold(plan, device, args.batch_size, bool(args.cache_activations))
-    rows = judge_points(plan, wanted, judge, tests, scenarios, trained)
+    rows = judge_points(plan, wanted, judge, tests, scenarios, trained, failed)
     yield from bar(rows, total=len(wanted), desc="rows", unit="row", mininterval=2)
 
 

@@ -12,12 +12,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--plan", required=True, help="the domain's plan, results/plans/headroom-*.json")
     parser.add_argument("--batch-size", type=int, default=256, help="images per forward pass")
     parser.add_argument("--code", required=True, help="fingerprint of the stage's code, for meta.json")
-    parser.add_argument("--out", type=Path, required=True, help="folder for headroom.safetensors and meta.json")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for headroom.safetensors, failed.jsonl, meta.json"
+    )
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     device, _slot = claim_device()
+    from sap.failures import sentence_of, write_failures
     from sap.io import read_plan, save_tensors
     from sap.probe.headroom import CEILINGS, headroom
     from sap.probe.inputs import ADAPTER_FILE, model_files
@@ -25,7 +28,13 @@ def main(args: argparse.Namespace) -> None:
 
     clock = Clock()
     plan = read_plan(args.plan)
-    arrays, facts = headroom(plan, device, args.batch_size)
+    failed = []
+    try:
+        arrays, facts = headroom(plan, device, args.batch_size)
+    except Exception as error:  # the other domains go on
+        arrays, facts, seed = {}, {}, int(next(iter(plan["pooled"] | plan["oracle"])))
+        failed.append({"stage": "headroom", "domain": plan["domain"], "seed": seed, "error": sentence_of(error)})
+    write_failures(args.out, failed)
     save_tensors(args.out / "headroom.safetensors", arrays)
     inputs = model_files(plan) | {"images": Path(plan["data"]) / "index.csv"}
     for kind in CEILINGS:

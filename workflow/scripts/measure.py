@@ -22,13 +22,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--inputs", type=Path, nargs="+", required=True, help="the client's domains, or the anchors")
     parser.add_argument("--code", required=True, help="fingerprint of the stage's code, for meta.json")
     parser.add_argument("--upload", type=Path, required=True, help="folder to hand over: statistics and their seal")
-    parser.add_argument("--out", type=Path, required=True, help="folder that stays, for meta.json")
+    parser.add_argument("--out", type=Path, required=True, help="folder that stays, for failed.jsonl and meta.json")
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     device, _slot = claim_device()
     from sap.clip.backbone import WEIGHTS_FILE, load_backbone
+    from sap.failures import sentence_of, write_failures
     from sap.io import save_tensors, seed_of
     from sap.measure.inputs import anchor_inputs, client_inputs
     from sap.measure.statistics import client_statistics
@@ -46,15 +47,21 @@ def main(args: argparse.Namespace) -> None:
     shapes = {name: tuple(weight.shape) for name, weight in backbone.model.named_parameters()}
     check_update(update, shapes, str(args.adapter))
     drawn = seed_of("measure", args.client, args.seed)
-    statistics = client_statistics(backbone, update, *measured, kinds=(kind,), seed=drawn, where=str(args.adapter))
-    save_tensors(args.upload / "statistics.safetensors", statistics, {"kind": kind, "source": source})
+    facts, notes = {"client": args.client, "seed": args.seed}, {"kind": kind, "source": source}
+    failed = []
+    try:
+        statistics = client_statistics(backbone, update, *measured, kinds=(kind,), seed=drawn, where=str(args.adapter))
+    except Exception as error:  # the points that read none of it go on
+        statistics, notes = {}, notes | {"failed": sentence_of(error)}
+        failed.append({"stage": "measure", **facts, "error": notes["failed"]})
+    save_tensors(args.upload / "statistics.safetensors", statistics, notes)
+    write_failures(args.out, failed)
     inputs = {
         "adapter": args.adapter / "adapter_model.safetensors",
         "backbone": args.backbone / WEIGHTS_FILE,
     }
-    facts = {"client": args.client, "seed": args.seed}
     save_upload(args.upload, "measure", facts, ["statistics.safetensors"])
-    save_meta(args.out, clock.meta("measure", args.settings, inputs, args.code, device, **facts), files=[])
+    save_meta(args.out, clock.meta("measure", args.settings, inputs, args.code, device, **facts))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--plan", required=True, help="the plan of all clients of a seed, results/plans/privacy-*.json")
     parser.add_argument("--batch-size", type=int, default=256, help="images per forward pass")
     parser.add_argument("--code", required=True, help="fingerprint of the stage's code, for meta.json")
-    parser.add_argument("--out", type=Path, required=True, help="folder for privacy.csv, bytes.csv and meta.json")
+    parser.add_argument("--out", type=Path, required=True, help="folder for privacy.csv, bytes.csv, failed.jsonl, ...")
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     device, _slot = claim_device()
+    from sap.failures import write_failures
     from sap.io import read_plan, write_csv
     from sap.probe.inputs import fold_files
     from sap.probe.privacy import privacy
@@ -25,11 +26,12 @@ def main(args: argparse.Namespace) -> None:
 
     clock = Clock()
     plan = read_plan(args.plan)
-    scores, uploads = privacy(plan, device, args.batch_size)
+    scores, uploads, failed = privacy(plan, device, args.batch_size)
     columns = ["seed", "client", "point", "score", "auc", "auc_low", "auc_high", "tpr", "members", "non_members"]
     write_csv(args.out / "privacy.csv", scores, columns)
     columns = ["seed", "client", "point", "entries", "kept", "factor_bytes", "entry_bytes", "saved"]
     write_csv(args.out / "bytes.csv", uploads, columns)
+    write_failures(args.out, failed)
     settings = {name: plan[name] for name in ("dataset", "precision", "images", "shares")}
     facts = {"seed": plan["seed"], "points": [point["id"] for point in plan["points"]]}
     save_meta(args.out, clock.meta("privacy", settings, fold_files(plan), args.code, device, **facts))

@@ -12,12 +12,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--plan", required=True, help="the plan of all clients of one seed, results/plans/probe-*.json")
     parser.add_argument("--batch-size", type=int, default=256, help="images per forward pass")
     parser.add_argument("--code", required=True, help="fingerprint of the stage's code, for meta.json")
-    parser.add_argument("--out", type=Path, required=True, help="folder for probe.safetensors, probe.csv and meta.json")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for probe.safetensors, probe.csv, failed.jsonl, ..."
+    )
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     device, _slot = claim_device()
+    from sap.failures import write_failures
     from sap.io import read_plan, save_tensors, write_csv
     from sap.probe.inputs import fold_files
     from sap.probe.style import probe
@@ -25,7 +28,7 @@ def main(args: argparse.Namespace) -> None:
 
     clock = Clock()
     plan = read_plan(args.plan)
-    arrays, rows = probe(plan, device, args.batch_size)
+    arrays, rows, failed = probe(plan, device, args.batch_size)
     save_tensors(args.out / "probe.safetensors", arrays)
     columns = ["seed", "point", "domain_accuracy", "class_accuracy", "n", "n_train", "norm"]
     write_csv(args.out / "probe.csv", rows, columns)
@@ -33,8 +36,9 @@ def main(args: argparse.Namespace) -> None:
     facts = {
         "seed": plan["seed"],
         "domains": list(plan["domains"]),
-        "points": [point["id"] for point in plan["points"]],
+        "points": [row["point"] for row in rows],
     }
+    write_failures(args.out, failed)
     save_meta(args.out, clock.meta("probe", settings, fold_files(plan), args.code, device, **facts))
 
 

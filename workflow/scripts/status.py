@@ -39,6 +39,7 @@ def sections(study, plan, seen) -> list[str]:
     from tabulate import tabulate
 
     from sap.plan.status import stage_table, sweep_line, time_left, training_lines
+    from sap.report.failures import failed_frame, marked
     from sap.report.frame import collect
     from sap.report.main import main_table
 
@@ -50,9 +51,12 @@ def sections(study, plan, seen) -> list[str]:
     parts.append(f"Sweep\n  {sweep_line(seen)}")
     parts.append("Time left\n" + "\n".join(f"  {line}" for line in time_left(seen)))
     if any(entry.points for entry in seen):
-        table = main_table(collect(plan, Path(), live=True), controls=False)
+        results = collect(plan, Path(), live=True)
+        table = marked(main_table(results, controls=False), "main", results)
         lines = [line for title, rows in table.sections() for line in ([title.upper()], *rows)]
         numbers = ("right",) * (len(table.columns) - 1)
+        failed = [f"  {row['what']} ({row['where']}): {row['sentence']}" for _, row in failed_frame(results).iterrows()]
+        parts += ["Failed, tried again by the next run\n" + "\n".join(failed)] if failed else []
         parts.append("Main table so far")
         parts.append(tabulate(lines, table.headers(), disable_numparse=True, colalign=("left", *numbers)))
     else:

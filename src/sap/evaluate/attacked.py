@@ -45,10 +45,6 @@ class Scenarios:
         """The update of one point."""
         return self.composer(settings).merge(settings)
 
-    def check(self, settings: Settings) -> None:
-        """SapError where the point's merge refuses the number of clients; an attack leaves it as it is."""
-        self._clean.check(settings)
-
     def composer(self, settings: Settings) -> Composer:
         """What merges the clients under the point's attack."""
         if "attack" not in settings:

@@ -27,19 +27,14 @@ def load_fold(
 ) -> tuple[Judge, dict[str, DomainImages], Scenarios, dict[str, Update]]:
     """(judge, images by the rows' names of them, what merges points, trained updates by name) of one shard plan.
 
-    Every upload is checked against the backbone's layers, and every merge method's validity rule against the number of
-    clients, before anything is computed.
+    Every upload is checked against the backbone's layers before anything is computed.
     """
     names = {name for point in plan["points"] for name in row_domains(point, plan["target"], plan["domains"])}
     patch = plan.get("patch_size", 0.0)
     tests = {name: domain_images(name, plan["domains"][domain_of(name)], patch) for name in sorted(names)}
     folders = plan["clients"] | {kind: plan[kind] for kind in ("pooled", "oracle") if plan[kind]}
     judge, trained = load_judge(plan, folders, device, batch_size, cache_activations)
-    scenarios = _scenarios(plan, trained, judge.backbone)
-    for point in plan["points"]:
-        if point["settings"]["kind"] == "merge":
-            scenarios.check(point["settings"])
-    return judge, tests, scenarios, trained
+    return judge, tests, _scenarios(plan, trained, judge.backbone), trained
 
 
 def _scenarios(plan: Mapping[str, Any], trained: Mapping[str, Update], backbone: Backbone) -> Scenarios:

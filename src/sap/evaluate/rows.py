@@ -113,6 +113,12 @@ class RowStore:
             if name not in self.rows or (row["key"] == keys.get(name) != self.rows[name]["key"]):
                 self._take(row, other._arrays[name], other._labels[row["domain"]])
 
+    def drop(self, names: Iterable[Name]) -> None:
+        """Take rows out: of a row that failed, the one that older code or inputs gave is no answer."""
+        for name in names:
+            if self.rows.pop(name, None):
+                self.changed = True
+
     def save(self) -> None:
         """Write both files atomically, predictions first, unless they are there.
 

@@ -13,12 +13,12 @@ from torch.nn import functional
 from sap.clip.backbone import Backbone
 from sap.clip.precision import resolve
 from sap.clip.tower import above, below, first_adapted
-from sap.errors import SapError
+from sap.errors import MachineError, SapError
 from sap.evaluate.rows import VALIDATION, row_domains
+from sap.failures import lacks_memory, sentence_of, writable
 from sap.update import Update
 
 CACHE_BYTES = 2**31  # of test images (or what enters the first adapted block) in main memory
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # torch's words on GPUs and on the CPU
 
 Head = Callable[[torch.Tensor], torch.Tensor]  # unit-norm image features (b, E) -> what is asked of them
 
@@ -113,13 +113,13 @@ class Judge:
                 starts = range(0, len(test.rows), self.batch_size)
                 return np.concatenate([self._batch(test, start, head) for start in starts])
             except RuntimeError as error:
-                if not any(text in str(error) for text in OUT_OF_MEMORY):
+                if not lacks_memory(error):
                     raise
             self.forget()  # after the handler: the error's traceback holds the batch that did not fit
             if self.features.device.type == "cuda":
                 torch.cuda.empty_cache()
             if self.batch_size == 1:
-                raise SapError(
+                raise MachineError(
                     f"the memory of {self.features.device} does not suffice for one image. "
                     "Run fewer jobs on the device, or give the job more memory."
                 )
@@ -159,60 +159,72 @@ def judge_points(
     tests: Mapping[str, DomainImages],
     scenarios: Any,
     trained: Mapping[str, Update],
+    failed: list[dict[str, Any]],
 ) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
     """Yield (row, probabilities (n, C), labels (n,)) for every wanted (point id, domain) with its key.
 
-    A point that cannot be merged is left out; SapError names it once all others are done.
+    A point that cannot be merged or judged costs no other its rows: its own join `failed`, each with the error.
 
     `scenarios` (sap.evaluate.attacked) makes the update of a server-side setting; `trained` holds the clients by name,
     and "pooled" and "oracle" under those names. `plan` is a shard plan. A row of validation images also has the merged
     model's `anchor_loss`; the rows of a point under attack say what becomes of the attack.
     """
-    failed: dict[str, SapError] = {}
     for point in plan["points"]:
         asked = row_domains(point, plan["target"], plan["domains"])
-        domains = [domain for domain in asked if (point["id"], domain) in wanted]
-        if not domains:
+        left = [domain for domain in asked if (point["id"], domain) in wanted]
+        if not left:
             continue
-        settings = point["settings"]
-        kind = settings["kind"]
-        start = time.perf_counter()
         try:
-            update = _update_of(settings, scenarios, trained) if kind not in ENSEMBLES else None
-        except SapError as error:
-            failed[point["id"]] = error
-            continue
-        norm = update.norm() if update is not None else None
-        attacked = kind == "merge" and "attack" in settings
-        facts = scenarios.facts(settings, update) if attacked else {}
-        merged = time.perf_counter() - start
-        for domain in domains:
-            start = time.perf_counter()
-            if kind in ENSEMBLES:
-                each = [judge.logits(tests[domain], trained[name]) for name in plan["clients"]]
-                probabilities = ENSEMBLES[kind](each)
-            else:
-                probabilities = judge.probabilities(tests[domain], update)
-            row = {
-                "key": wanted[point["id"], domain],
-                "point": point["id"],
-                "kind": kind,
-                "target": plan["target"],
-                "seed": plan["seed"],
-                "domain": domain,
-                "precision": judge.precision,
-                "norm": norm,
-                "seconds": round(time.perf_counter() - start + merged / len(domains), 4),
-                "settings": settings,
-                **facts,
-            }
-            if domain.endswith(VALIDATION):
-                row["anchor_loss"] = scenarios.anchor_loss(update)
-            yield row, probabilities, tests[domain].labels
-    if failed:
-        name, error = next(iter(failed.items()))
-        others = f" ({len(failed) - 1} other points failed, too)" if len(failed) > 1 else ""
-        raise SapError(f"point {name}: {error}{others}") from error
+            for row, *predicted in _judged(plan, point, list(left), judge, tests, scenarios, trained):
+                found = writable({"key": wanted[point["id"], row["domain"]], **row}), *predicted
+                left.remove(row["domain"])
+                yield found
+        except Exception as error:
+            names = {"point": point["id"], "target": plan["target"], "seed": plan["seed"]}
+            failure = {"stage": "evaluate", **names, "error": sentence_of(error)}
+            failed += [failure | {"domain": domain} for domain in left]
+
+
+def _judged(
+    plan: Mapping[str, Any],
+    point: Mapping[str, Any],
+    domains: list[str],
+    judge: Judge,
+    tests: Mapping[str, DomainImages],
+    scenarios: Any,
+    trained: Mapping[str, Update],
+) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
+    """The rows of one point on some domains, without their keys; arguments as for `judge_points`."""
+    settings = point["settings"]
+    kind = settings["kind"]
+    start = time.perf_counter()
+    update = _update_of(settings, scenarios, trained) if kind not in ENSEMBLES else None
+    norm = update.norm() if update is not None else None
+    attacked = kind == "merge" and "attack" in settings
+    facts = scenarios.facts(settings, update) if attacked else {}
+    merged = time.perf_counter() - start
+    for domain in domains:
+        start = time.perf_counter()
+        if kind in ENSEMBLES:
+            each = [judge.logits(tests[domain], trained[name]) for name in plan["clients"]]
+            probabilities = ENSEMBLES[kind](each)
+        else:
+            probabilities = judge.probabilities(tests[domain], update)
+        row = {
+            "point": point["id"],
+            "kind": kind,
+            "target": plan["target"],
+            "seed": plan["seed"],
+            "domain": domain,
+            "precision": judge.precision,
+            "norm": norm,
+            "seconds": round(time.perf_counter() - start + merged / len(domains), 4),
+            "settings": settings,
+            **facts,
+        }
+        if domain.endswith(VALIDATION):
+            row["anchor_loss"] = scenarios.anchor_loss(update)
+        yield row, probabilities, tests[domain].labels
 
 
 def _update_of(settings: Mapping[str, Any], scenarios: Any, trained: Mapping[str, Update]) -> Update | None:

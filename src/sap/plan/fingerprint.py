@@ -16,7 +16,17 @@ SCRIPTS = ROOT.parents[1] / "workflow" / "scripts"
 
 # These carry messages, names, provenance and scheduling; no number depends on them.
 SILENT = frozenset(
-    {"sap", "sap.cli", "sap.devices", "sap.errors", "sap.imports", "sap.progress", "sap.provenance", "sap.registry"}
+    {
+        "sap",
+        "sap.cli",
+        "sap.devices",
+        "sap.errors",
+        "sap.failures",
+        "sap.imports",
+        "sap.progress",
+        "sap.provenance",
+        "sap.registry",
+    }
 )
 
 

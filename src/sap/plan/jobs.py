@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sap.failures import FAILED
 from sap.plan.evidence import evidence_jobs
 from sap.plan.manifest import rows_owed
 from sap.plan.study import Study
@@ -16,15 +17,15 @@ OUTPUTS = {
     "draw_anchors": ("anchors.safetensors", "anchors.csv", "meta.json"),
     "train_client": ("train.jsonl", "meta.json"),
     "score_client": ("gradients.safetensors", "meta.json"),
-    "measure": ("meta.json",),
+    "measure": (FAILED, "meta.json"),
     "diagnose": ("agreement.csv", "saliency.csv", "meta.json"),
-    "headroom": ("headroom.safetensors", "meta.json"),
+    "headroom": ("headroom.safetensors", FAILED, "meta.json"),
     "compare_towers": ("towers.csv", "meta.json"),
     "compare_masks": ("masks.csv", "kept.csv", "meta.json"),
-    "probe": ("probe.safetensors", "probe.csv", "meta.json"),
-    "privacy": ("privacy.csv", "bytes.csv", "meta.json"),
-    "evaluate": ("rows.jsonl", "predictions.safetensors"),
-    "audit": ("audit.jsonl",),
+    "probe": ("probe.safetensors", "probe.csv", FAILED, "meta.json"),
+    "privacy": ("privacy.csv", "bytes.csv", FAILED, "meta.json"),
+    "evaluate": ("rows.jsonl", "predictions.safetensors", FAILED),
+    "audit": ("audit.jsonl", FAILED),
 }
 # What it leaves in the folder that a client hands over; its own folder then is the client's record.
 UPLOADS = {
@@ -60,7 +61,7 @@ class Job:
 def jobs_of(study: Study, reports: Mapping[str, Sequence[str]]) -> list[Job]:
     """The jobs behind the tables and figures of a study, upstream first.
 
-    `reports` names the files of the last stages: {"tables": ["main.csv", ...], "figures": [...]}.
+    `reports` names the files of the last stages: {"tables": ["main.csv", ...], "figures": [...], ...}.
     """
     jobs: list[Job] = []
 

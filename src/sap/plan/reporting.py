@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from sap.failures import FAILED
 from sap.plan.evidence import evidence_jobs
 from sap.plan.points import attack_of, family_of, needs_of
 from sap.plan.settings import schema
@@ -30,7 +31,7 @@ def report_plan(study: Study) -> dict[str, Any]:
                 "needs": sorted(needs_of(point.settings, defs)),
                 "family": family_of(point.settings, defs),
             }
-    return {
+    plan = {
         "experiment": study.name,
         "dataset": study.settings["data"]["name"],
         "classes": study.settings["data"]["classes"],
@@ -100,6 +101,15 @@ def report_plan(study: Study) -> dict[str, Any]:
         "margin": study.settings["evidence"]["margin"],
         "public": {"size": max(study.settings["anchors"]["sizes"])},
     }
+    return plan | {"failed": _failed(plan)}
+
+
+def _failed(plan: Mapping[str, Any]) -> list[str]:
+    """Where the jobs whose rows can fail write down those that did."""
+    files = [item["rows"] for item in (*plan["folds"], *plan["audit"])] + [item["meta"] for item in plan["measured"]]
+    folders = [file.rpartition("/")[0] for file in files]
+    folders += [job["folder"] for stage in ("headroom", "probe", "privacy") for job in plan["evidence"].get(stage, [])]
+    return [f"{folder}/{FAILED}" for folder in folders]
 
 
 def _name_and_kind(study: Study, trainee: Trainee) -> dict[str, str]:
@@ -121,7 +131,7 @@ def report_inputs(plan: Mapping[str, Any]) -> list[str]:
     """Files that tables and figures read."""
     files = [fold["rows"] for fold in plan["folds"]]
     files += [item["meta"] for item in (*plan["trainees"], *plan["saliency"], *plan["measured"])]
-    files += [item["rows"] for item in plan["audit"]]
+    files += [item["rows"] for item in plan["audit"]] + plan["failed"]
     files += [item[name] for item in plan["diagnose"] for name in ("agreement", "saliency")]
     files += [f"{job['folder']}/meta.json" for jobs in plan["evidence"].values() for job in jobs]
     return files + [f"{item['folder']}/meta.json" for item in plan["data"]]

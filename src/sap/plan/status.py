@@ -44,14 +44,14 @@ class Seen:
 
 
 def look(jobs: Iterable[Job]) -> list[Seen]:
-    """What is seen of the jobs; tables and figures that are older than what they show are as good as missing."""
+    """What is seen of the jobs; tables, figures and `complete` are as good as missing if older than what they show."""
     seen, newest = [], 0.0
     for job in jobs:
         found = _look(job)
         times = [path.stat().st_mtime for path in map(Path, job.outputs) if path.exists()]
         if job.stage in _SHOWN:
             newest = max([newest, *times])
-        elif found.state == "done" and job.stage in ("tables", "figures") and min(times) < newest:
+        elif found.state == "done" and job.stage in ("tables", "figures", "complete") and min(times) < newest:
             found = Seen(job, "incomplete")
         seen.append(found)
     return seen

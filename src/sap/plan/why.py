@@ -10,6 +10,7 @@ from typing import Any
 
 from sap.errors import SapError
 from sap.evaluate.rows import row_keys
+from sap.failures import FAILED
 from sap.io import sealed_rows
 from sap.plan.code import changed_parts, is_recorded
 from sap.plan.differences import PLACES, nearest, read_index, shortened
@@ -74,7 +75,9 @@ def _reasons(study: Study, job: Planned, made_by: dict[str, str], index: dict[tu
     for part in re.split(rf"; (?={'|'.join(_PARTS)})", job.reason):
         start = next((start for start in _PARTS if part.startswith(start)), "")
         detail = part.removeprefix(start).removeprefix(": ")
-        if start == "Missing output files":
+        if start == "Missing output files" and {Path(_bare(path)).name for path in detail.split(", ")} == {FAILED}:
+            found.append("rows of it failed the last time")
+        elif start == "Missing output files":
             missing = True
             found.append(_missing(job, index))
         elif start == "Incomplete output files":

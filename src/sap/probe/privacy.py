@@ -1,6 +1,7 @@
 """What an upload tells about the images behind it, and what it costs to send: before and after pruning."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from sap.evaluate.composer import load_composer
 from sap.evaluate.load import load_judge
 from sap.evaluate.runner import DomainImages, Judge
 from sap.factors import tensors_of
+from sap.failures import sentence_of
 from sap.io import seed_of
 from sap.probe.inputs import alike
 from sap.progress import bar
@@ -26,8 +28,8 @@ Row = dict[str, Any]
 FALSE_POSITIVES = 0.01  # the rate at which true positives are reported
 
 
-def privacy(plan: Mapping[str, Any], device: str, batch_size: int) -> tuple[list[Row], list[Row]]:
-    """(membership rows, upload rows) of every client and point of a fold plan, each client pruned alone.
+def privacy(plan: Mapping[str, Any], device: str, batch_size: int) -> tuple[list[Row], list[Row], list[Row]]:
+    """(membership rows, upload rows, failed rows) of every client and point of a fold plan, each client pruned alone.
 
     Members are images that the client trained on, non-members the validation and test images of the same domains:
     equally many of every class, at most `plan["images"]` on each side, the same for every point and seed. All are
@@ -38,21 +40,31 @@ def privacy(plan: Mapping[str, Any], device: str, batch_size: int) -> tuple[list
     """
     judge, trained = load_judge(plan, plan["clients"], device, batch_size)
     composer = load_composer(plan, trained, judge.backbone)
-    scores, uploads = [], []
+    scores, uploads, failed = [], [], []
     for client in bar(plan["clients"], desc="clients", unit="client", mininterval=2):
-        sides = _sides(plan, client)
-        reference = _losses(judge, sides, None)
+        seen = cache(lambda client=client: _seen(plan, judge, client))
         for point in plan["points"]:
             names = {"seed": plan["seed"], "client": client, "point": point["id"]}
-            update = None
-            if point["settings"]["kind"] != "zero_shot":
-                update = composer.prune(point["settings"], client)
-                uploads.append(names | upload_bytes(trained[client], update))
-            losses = _losses(judge, sides, update)
-            for score, values in (("loss", -losses), ("ratio", reference - losses)):
-                scores.append(names | {"score": score} | membership(*values))
+            sent, update = [], None
+            try:
+                sides, reference = seen()
+                if point["settings"]["kind"] != "zero_shot":
+                    update = composer.prune(point["settings"], client)
+                    sent.append(names | upload_bytes(trained[client], update))
+                losses = _losses(judge, sides, update)
+                told = (("loss", -losses), ("ratio", reference - losses))
+                scores += [names | {"score": score} | membership(*values) for score, values in told]
+                uploads += sent
+            except Exception as error:
+                failed.append({"stage": "privacy", **names, "error": sentence_of(error)})
         judge.forget()
-    return scores, uploads
+    return scores, uploads, failed
+
+
+def _seen(plan: Mapping[str, Any], judge: Judge, client: str) -> tuple[tuple[list[DomainImages], ...], np.ndarray]:
+    """(members and non-members of a client, their losses under the frozen backbone)."""
+    sides = _sides(plan, client)
+    return sides, _losses(judge, sides, None)
 
 
 def membership(members: np.ndarray, others: np.ndarray) -> Row:

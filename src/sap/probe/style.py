@@ -10,6 +10,7 @@ from sap.errors import SapError
 from sap.evaluate.composer import load_composer
 from sap.evaluate.load import load_judge
 from sap.evaluate.runner import DomainImages, Judge
+from sap.failures import sentence_of
 from sap.io import seed_of
 from sap.probe.inputs import some_images
 from sap.probe.linear import linear_probe
@@ -19,8 +20,12 @@ from sap.update import Update
 Row = dict[str, Any]
 
 
-def probe(plan: Mapping[str, Any], device: str, batch_size: int) -> tuple[dict[str, np.ndarray], list[Row]]:
-    """(arrays, rows) of a fold plan's points, in its order: can a linear probe read domain and class from the features?
+def probe(
+    plan: Mapping[str, Any], device: str, batch_size: int
+) -> tuple[dict[str, np.ndarray], list[Row], list[dict[str, Any]]]:
+    """(arrays, rows) of a fold plan's P points that could be probed, in its order, and the failed ones.
+
+    Can a linear probe read domain and class from the features?
 
     Both probes are trained on the training images of all domains and judged on their n test images, equally many of
     each domain, at most `plan["images"]` per domain and split, the same for every point and seed.
@@ -28,9 +33,6 @@ def probe(plan: Mapping[str, Any], device: str, batch_size: int) -> tuple[dict[s
     """
     judge, trained = load_judge(plan, plan["clients"], device, batch_size)
     composer = load_composer(plan, trained, judge.backbone)
-    for point in plan["points"]:
-        if point["settings"]["kind"] == "merge":
-            composer.check(point["settings"])
     sides = {split: _balanced(plan, split) for split in ("train", "test")}
     which = {
         split: np.repeat(np.arange(len(images)), [len(domain.labels) for domain in images])
@@ -38,21 +40,29 @@ def probe(plan: Mapping[str, Any], device: str, batch_size: int) -> tuple[dict[s
     }
     labels = {split: np.concatenate([domain.labels for domain in images]) for split, images in sides.items()}
     found: dict[str, list[np.ndarray]] = {"domain": [], "class": []}
-    rows = []
+    rows, failed = [], []
     for point in bar(plan["points"], desc="points", unit="point", mininterval=2):
-        update = None if point["settings"]["kind"] == "zero_shot" else composer.merge(point["settings"])
-        features = {split: _features(judge, images, update) for split, images in sides.items()}
         row = {"seed": plan["seed"], "point": point["id"]}
-        for name, truth in (("domain", which), ("class", labels)):
-            correct = linear_probe(
-                features["train"], truth["train"], features["test"], truth["test"], f"{name} probe of {point['id']}"
-            )
-            found[name].append(correct)
-            row[f"{name}_accuracy"] = float(correct.mean())
+        try:
+            update = None if point["settings"]["kind"] == "zero_shot" else composer.merge(point["settings"])
+            features = {split: _features(judge, images, update) for split, images in sides.items()}
+            correct = {
+                name: linear_probe(
+                    features["train"], truth["train"], features["test"], truth["test"], f"{name} probe of {point['id']}"
+                )
+                for name, truth in (("domain", which), ("class", labels))
+            }
+        except Exception as error:
+            failed.append({"stage": "probe", **row, "error": sentence_of(error)})
+            continue
+        for name, right in correct.items():
+            found[name].append(right)
+            row[f"{name}_accuracy"] = float(right.mean())
         norm = 0.0 if update is None else update.norm()
         rows.append(row | {"n": len(labels["test"]), "n_train": len(labels["train"]), "norm": norm})
-    arrays = {name: np.stack(correct) for name, correct in found.items()}
-    return arrays | {"domains": which["test"].astype(np.int16), "labels": labels["test"].astype(np.int16)}, rows
+    arrays = {name: np.array(right, np.uint8).reshape(len(rows), len(labels["test"])) for name, right in found.items()}
+    truths = {"domains": which["test"].astype(np.int16), "labels": labels["test"].astype(np.int16)}
+    return arrays | truths, rows, failed
 
 
 def _balanced(plan: Mapping[str, Any], split: str) -> list[DomainImages]:

@@ -30,6 +30,7 @@ TABLES = {
     "attack_folds": "The attack where all domains are clients, beside leave-one-out",
     "attack_explained": "Why the attack moves the reported average as little as it does",
     "cost": "What the stages cost",
+    "failed": "What could not be computed, and why",
 }
 
 FIGURES = {
@@ -87,10 +88,11 @@ CHAPTERS = {
         "attack_folds",
         "attack_heatmap",
     ),
-    "6 Needs and costs": ("ledger", "privacy", "cost"),
+    "6 Needs and costs": ("ledger", "privacy", "cost", "failed"),
 }
 CHAPTER_OF = {name: chapter for chapter, names in CHAPTERS.items() for name in names}
 
+COMPLETE = "complete.txt"  # beside the tables, where no row failed
 HEADROOM = "headroom"  # made by a rule of its own, before any sweep
 SUMMARY = "summary"
 PAGES = {SUMMARY: "A summary: setting, headline numbers, verdicts, limits"}
@@ -107,4 +109,5 @@ def files() -> dict[str, list[str]]:
         "headroom_table": [f"{HEADROOM}.{suffix}" for suffix in TABLE_SUFFIXES],
         "tables": [*tables, *(f"{name}.{suffix}" for name in PAGES for suffix in PAGE_SUFFIXES)],
         "figures": [f"{name}.{suffix}" for name in FIGURES for suffix in FIGURE_SUFFIXES],
+        "complete": [COMPLETE],
     }

@@ -5,9 +5,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sap.report.failures import MARK
 from sap.report.frame import Results
 from sap.report.main import CEILINGS, EMPTY, FLOORS, main_frame
 from sap.report.style import FAINT, HATCH, INK, MUTED, TWO_COLUMNS, blank, colour_of, panels, short
+from sap.report.table import MISSING
 
 
 def draw_main(results: Results) -> Figure:
@@ -32,7 +34,7 @@ def draw_main(results: Results) -> Figure:
     for label, group in zip(first.get_yticklabels(), frame["group"], strict=True):
         label.set_color(MUTED if group in (FLOORS, CEILINGS) else INK)
     first.set_ylim(places[-1] + 0.7, -0.7)
-    _numbers(last, frame, places)
+    _numbers(last, frame, places, set(results.failures["point"]))
     figure.supxlabel(
         "accuracy on the held-out domain, %   (dashed: zero-shot; dotted: in-domain oracle; bars: ± sd over seeds)\n"
         "† chosen on the target   ‡ trained on images that the server never sees",
@@ -76,10 +78,11 @@ def _panel(axes: Axes, frame: pd.DataFrame, places: list[float], mean: str, sd: 
         axes.set_xlim(low, high)
 
 
-def _numbers(axes: Axes, frame: pd.DataFrame, places: list[float]) -> None:
+def _numbers(axes: Axes, frame: pd.DataFrame, places: list[float], failed: set[str]) -> None:
     """The average as a number at the right edge of the last panel."""
     for place, (_, row) in zip(places, frame.iterrows(), strict=True):
-        printed = "missing" if np.isnan(row["mean"]) else f"{100 * row['mean']:.1f}"
+        absent = MARK if row["point"] in failed else MISSING
+        printed = absent if np.isnan(row["mean"]) else f"{100 * row['mean']:.1f}"
         colour = MUTED if row["group"] in (FLOORS, CEILINGS) else INK
         where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "annotation_clip": False}
         axes.annotate(printed, (1, place), (5, 0), va="center", fontsize=6.5, color=colour, **where)

@@ -29,6 +29,7 @@ class Results:
     agreement, layers: the concatenated diagnoses (AGREEMENT_COLUMNS, LAYER_COLUMNS)
     evidence: the concatenated csv files of the stages behind the claims, by file name without suffix: towers, masks,
         kept, probe, privacy, bytes; empty frames where the experiment has none
+    failures: one row per row that could not be computed: FAILURE_COLUMNS, `folder` its job's (NaN: no such thing)
     """
 
     plan: Mapping[str, Any]
@@ -42,6 +43,7 @@ class Results:
     agreement: pd.DataFrame
     layers: pd.DataFrame
     evidence: Mapping[str, pd.DataFrame]
+    failures: pd.DataFrame
 
     @property
     def targets(self) -> list[str]:
@@ -96,8 +98,9 @@ class Results:
         return list(self.points.index[(self.points["kind"] == kind) & (self.points["attack"] == "")])
 
     def jobs(self, stage: str) -> list[tuple[dict[str, Any], Path]]:
-        """(job, its folder) of a stage behind the claims, for the jobs that are done."""
-        entries = self.plan.get("evidence", {}).get(stage, [])
+        """(job, its folder) of a stage behind the claims, for the jobs that are done and did not fail as a whole."""
+        failed = set(self.failures.loc[self.failures["point"].isna(), "folder"])
+        entries = [job for job in self.plan.get("evidence", {}).get(stage, []) if job["folder"] not in failed]
         found = [(entry, locate(self.root, f"{entry['folder']}/meta.json")) for entry in entries]
         return [(entry, path.parent) for entry, path in found if path]
 
@@ -143,6 +146,7 @@ def collect(plan: Mapping[str, Any], root: Path, live: bool = False) -> Results:
         agreement=readers.tables([entry["agreement"] for entry in diagnoses], AGREEMENT_COLUMNS, found),
         layers=readers.tables([entry["saliency"] for entry in diagnoses], LAYER_COLUMNS, found),
         evidence=readers.evidence(plan, found),
+        failures=readers.failures(plan, found, live),
     )
 
 

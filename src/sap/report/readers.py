@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sap.errors import SapError
+from sap.failures import handed_back
 from sap.io import canonical, read_meta, sealed_rows, verified
 
 ATTACK_FACTS = ["attacker_weight", "attacker_norm", "attacker_kept", "honest_kept"]
@@ -44,6 +45,9 @@ AGREEMENT_COLUMNS = ["seed", "layer", "client_a", "client_b", "cosine", "sign_co
 LAYER_COLUMNS = [
     "seed", "client", "layer", "entries", "delta_norm", "gradient_norm", "score_share", "predicted_change",
 ]  # fmt: skip
+
+
+FAILURE_COLUMNS = ["stage", "point", "target", "seed", "domain", "client", "error", "folder"]
 
 
 def points(points: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -166,6 +170,18 @@ def audit(plan: Mapping[str, Any], found: Callable[[str], Path | None]) -> pd.Da
             raise SapError(f"{path} lacks layers of a merge. Run snakemake --forcerun audit: it measures them again.")
         records += [row for row in rows if row["point"] in known]
     return pd.DataFrame(records, columns=AUDIT_COLUMNS)
+
+
+def failures(plan: Mapping[str, Any], found: Callable[[str], Path | None], live: bool) -> pd.DataFrame:
+    """One row per row of the plan's points, or of its measured clients, that failed (FAILURE_COLUMNS)."""
+    known = {None, *(point["id"] for point in plan["points"])}
+    records = []
+    for name in plan.get("failed", []):
+        path = found(name) or found(str(handed_back(name)))
+        there = [] if path is None else sealed_rows(path)[0] if live else _intact(path, name.split("/")[1])
+        # The file may also hold rows of other experiments.
+        records += [row | {"folder": name.rpartition("/")[0]} for row in there if row.get("point") in known]
+    return pd.DataFrame(records, columns=FAILURE_COLUMNS, dtype=object)
 
 
 def _intact(path: Path, stage: str) -> list[dict[str, Any]]:

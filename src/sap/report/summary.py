@@ -7,6 +7,7 @@ import pandas as pd
 from sap.report.claim_points import NotTestable, sap_point, unpruned_mean
 from sap.report.claims import claims_frame
 from sap.report.effects import accuracy, difference
+from sap.report.failures import failed_frame
 from sap.report.frame import Results
 from sap.report.headroom import BETWEEN_MERGES, headroom_frame
 from sap.report.ledger import ledger_frame
@@ -41,6 +42,12 @@ def _setting(results: Results) -> str:
         "server never sees their images",
         f"- seeds: {len(results.seeds)} trainings × {draws} anchor draws of {plan['public']['size']} public pairs",
     ]
+    failed = failed_frame(results)
+    if len(failed):
+        lines.append(
+            f"- failed: {len(results.failures)} rows of {failed['what'].nunique()} methods or clients could not be "
+            "computed (`failed.md`); what builds on them is missing"
+        )
     rooms = headroom_frame(results)
     sentence = "" if rooms.empty else rooms["sentence"].iloc[-1]
     return "\n".join([*lines, f"- headroom: {sentence} {BETWEEN_MERGES}"] if sentence else lines)

@@ -15,6 +15,7 @@ from sap.report.catalogue import HEADROOM, PAGES, SUMMARY, TABLES
 from sap.report.claims import claims_table
 from sap.report.comparisons import comparisons_table
 from sap.report.cost import cost_table
+from sap.report.failures import failed_table, marked
 from sap.report.frame import Results
 from sap.report.headroom import headroom_table
 from sap.report.ledger import ledger_table
@@ -58,6 +59,7 @@ MAKERS: dict[str, Callable[[Results], Table]] = {
     "attack_folds": folds_table,
     "attack_explained": explained_table,
     "cost": cost_table,
+    "failed": failed_table,
 }
 
 
@@ -70,12 +72,12 @@ def write_tables(results: Results, folder: str | Path) -> None:
     """
     for name, title in TABLES.items():
         if name != HEADROOM:
-            write_table(MAKERS[name](results), title, name, folder)
+            write_table(marked(MAKERS[name](results), name, results), title, name, folder)
     write_page(summary_page(results), PAGES[SUMMARY], SUMMARY, folder)
 
 
 @threadpool_limits.wrap(limits=1)
 def write_headroom(results: Results, folder: str | Path) -> None:
     """Write the table of the headroom, and print it: it is the first thing to look at."""
-    write_table(MAKERS[HEADROOM](results), TABLES[HEADROOM], HEADROOM, folder)
+    write_table(marked(MAKERS[HEADROOM](results), HEADROOM, results), TABLES[HEADROOM], HEADROOM, folder)
     print((Path(folder) / f"{HEADROOM}.md").read_text(encoding="utf-8"))
