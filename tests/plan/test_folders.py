@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,17 +70,24 @@ def test_runs_of_one_folder_share_it_and_keep_the_others_out_until_the_last_has_
 
 def test_jobs_that_outlive_their_run_hold_nothing(clones, monkeypatch):
     descriptor = claim_results()
-    job = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
+    job = subprocess.Popen(
+        [sys.executable, "-c", "print('up', flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        close_fds=False,
+    )
+    assert job.stdout.readline() == "up\n"
     os.close(descriptor)
     monkeypatch.chdir(clones[1])
     os.close(claim_results())
-    job.communicate()
+    job.communicate("\n")
 
 
 def test_a_file_system_without_locks_is_said_and_stops_nobody(clones, monkeypatch, capsys):
     def flock(descriptor, operation):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(folders.fcntl, "flock", flock)
+    monkeypatch.setattr(folders, "fcntl", SimpleNamespace(flock=flock, LOCK_SH=1, LOCK_EX=2, LOCK_NB=4))
     assert claim_results() is None
     assert "cannot be locked" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from sap.failures import FAILED
 from sap.io import load_tensors, read_csv, read_jsonl, write_text
 from sap.plan.jobs import jobs_of
 from sap.plan.manifest import shard_plan
@@ -51,7 +52,8 @@ def test_every_stage_of_the_plan_ran_and_left_its_files(everything, study):
     jobs = jobs_of(study, catalogue.files())
     assert {job.stage for job in jobs} > EVIDENCE
     files = [everything.folder / path for job in jobs for path in job.outputs]
-    assert [path for path in files if not path.exists() or not path.stat().st_size] == []
+    assert [path for path in files if not path.exists()] == []
+    assert {path.name for path in files if not path.stat().st_size} == {FAILED}
     ran = {str(path.relative_to(everything.folder)) for path in everything.glob("results/benchmarks/**/*.tsv")}
     assert {job.benchmark for job in jobs} == ran
 
