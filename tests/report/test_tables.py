@@ -5,6 +5,8 @@ import shutil
 import statistics
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -12,7 +14,7 @@ from sap.errors import SapError
 from sap.io import read_jsonl, sealed
 from sap.report import figures, tables
 from sap.report.ablation import ablation_frame
-from sap.report.audit import audit_frame
+from sap.report.audit import audit_frame, heaviest
 from sap.report.catalogue import TABLES, files
 from sap.report.frame import load_results
 from sap.report.tables import MAKERS, write_tables
@@ -364,6 +366,23 @@ def test_the_audit_names_a_client_that_outweighs_all_others_in_any_fold(copy, wr
     assert frame["dominant_share"].tolist() == pytest.approx([0.56] * len(frame))
     assert all("printed outweighs all others with 56 %" in sentence for sentence in frame["sentence"])
     assert set(audit_frame(load_results(copy), per_layer=True)["dominant"]) == {"printed"}
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ({"a": 0.74, "b": 0.26}, ("", None)),
+        ({"a": 0.76, "b": 0.24}, ("a", 0.76)),
+        ({"a": 0.5, "b": 0.25, "c": 0.25}, ("", None)),
+        ({"a": 0.2, "b": -0.6, "c": 0.2}, ("b", 0.6)),
+        ({"a": 0.0, "b": 0.0, "c": 0.0}, ("", None)),
+        ({"a": 1.0}, ("", None)),
+    ],
+)
+def test_a_client_is_named_from_half_of_the_weights_on_and_of_two_from_three_quarters(weights, expected):
+    rows = pd.DataFrame([{"target": "t", "seed": 0, "energy": 2.0, "coefficients": weights}])
+    name, share = heaviest(rows)
+    assert (name, None if np.isnan(share) else pytest.approx(share)) == expected
 
 
 def test_the_ledger_counts_what_a_client_sends_besides_its_adapter(written):

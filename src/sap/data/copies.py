@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 
 class Print(NamedTuple):
@@ -25,7 +24,8 @@ class Print(NamedTuple):
 
 def print_of(image: np.ndarray) -> Print:
     """The Print of an image (H, W, 3) uint8."""
-    import imagehash
+    import imagehash  # here, as below: tables and figures count pairs, and need none of these
+    from PIL import Image
 
     image = np.ascontiguousarray(image, np.uint8)
     digest = hashlib.blake2b(image.data, digest_size=8).hexdigest()
