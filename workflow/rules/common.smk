@@ -48,22 +48,13 @@ onstart:
     record(STUDY, catalogue.files(), manifest.STORED)
 
 
+ID_NAMES = (
+    "data backbone classes train anchors saliency measure diagnose headroom probe privacy towers masks cohort point"
+)
+
+
 wildcard_constraints:
-    data_id=ID_PATTERN,
-    backbone_id=ID_PATTERN,
-    classes_id=ID_PATTERN,
-    train_id=ID_PATTERN,
-    anchors_id=ID_PATTERN,
-    saliency_id=ID_PATTERN,
-    measure_id=ID_PATTERN,
-    diagnose_id=ID_PATTERN,
-    headroom_id=ID_PATTERN,
-    probe_id=ID_PATTERN,
-    privacy_id=ID_PATTERN,
-    towers_id=ID_PATTERN,
-    masks_id=ID_PATTERN,
-    cohort_id=ID_PATTERN,
-    point_id=ID_PATTERN,
+    **{f"{name}_id": ID_PATTERN for name in ID_NAMES.split()},
     domain=r"[^/]+",
     target=r"[^/]+",
     trainee=r"[^/]+",
