@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sap.data.anchors import draw_anchors, repeats
 from sap.data.images import Geometry, fit
@@ -181,6 +182,9 @@ def test_the_script_writes_images_tokens_and_captions_of_one_backbone(root, tiny
     meta = json.loads((tmp_path / "out" / "meta.json").read_text(encoding="utf-8"))
     assert (meta["cut_captions"], meta["repeated_images"], meta["repeated_captions"]) == (0, 0, 0)
     assert capsys.readouterr().out == ""
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    picture((40, 30), seed=99).save(root / expected.files[0], exif=exif)
     twice = expected.files[5]
     rewrite("captions.csv", expected.captions[2], "one " * 23)(root)  # begin, end: 25 of 24 tokens
     rewrite("captions.csv", f"{expected.files[6]},", f"{twice},")(root)
@@ -188,5 +192,7 @@ def test_the_script_writes_images_tokens_and_captions_of_one_backbone(root, tiny
     meta = json.loads((tmp_path / "out" / "meta.json").read_text(encoding="utf-8"))
     assert (meta["cut_captions"], meta["repeated_images"], meta["repeated_captions"]) == (1, 1, 0)
     said = capsys.readouterr().out
+    assert meta["rotated"] == 1
+    assert "EXIF rotation of 1 images is ignored, as open_clip does" in said
     assert "1 of 8 captions are longer than 24 tokens: cut there" in said
     assert f"1 images were drawn before, such as that of {twice} as that of {twice}" in said

@@ -1,6 +1,8 @@
 """Rows that no fold can merge: those of the shipped config are left out and named, those of the user are refused."""
 
+import itertools
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,10 +11,12 @@ from sap import validity
 from sap.errors import SapError
 from sap.merge._api import METHODS, merge_method
 from sap.plan.notes import notes
+from sap.plan.overlays import read_config
 from sap.plan.reporting import report_plan
 from sap.plan.settings import schema
 from sap.plan.study import build_study
 
+ROOT = Path(__file__).parents[2]
 THREE = ["handwritten", "sketch", "printed"]
 KRUM = "needs n >= 2f+3 clients: n = 2, f = 0 needs 3."
 
@@ -111,3 +115,24 @@ def test_the_plan_asks_the_rule_that_the_job_asks():
 def test_a_rule_that_the_plan_cannot_ask_is_no_check():
     with pytest.raises(TypeError, match=re.escape("its check must be a function of sap.validity")):
         merge_method("own_rule", paper="none", family="average", check=lambda n, options: None)
+
+
+def test_the_docs_own_data_page_works_with_three_domains(tmp_path):
+    """As it stands there, with folders that exist: all default rows but two, and those are named."""
+    page = (ROOT / "docs/your-own-data.md").read_text(encoding="utf-8")
+    text = re.search("```yaml\n(# experiments/mine.yaml\n.*?)```", page, re.DOTALL)[1]
+    for domain, name, number in itertools.product(("photo", "sketch", "paint"), ("dog", "cat"), range(40)):
+        folder = tmp_path / "data" / domain / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number:03d}.jpg").touch()
+    (tmp_path / "anchors").mkdir()
+    captions = "".join(f"{number}.jpg,a photo of thing {number}\n" for number in range(32))
+    (tmp_path / "anchors" / "captions.csv").write_text("file,caption\n" + captions, encoding="utf-8")
+    for old, new in (("/path/to/my_data", tmp_path / "data"), ("/path/to/anchors", tmp_path / "anchors")):
+        assert old in text
+        text = text.replace(old, str(new))
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    study = build_study(read_config([tmp_path / "mine.yaml"], ROOT / "config.yaml"))
+    assert study.domains == ["paint", "photo", "sketch"]
+    assert [point.label for point, _ in study.left_out] == ["krum", "multi_krum"]
+    assert len(study.in_view("main")) > 60

@@ -107,6 +107,11 @@ def test_a_folder_without_domains_and_a_missing_folder_are_told_apart(changed, t
         ),
         ("backbone.prompts", ["{} or {}"], "backbone.prompts[0] must contain {} once"),
         ("data.class_names", {"zeroo": "nought"}, "data.class_names: unknown class 'zeroo'. Did you mean 'zero'?"),
+        (
+            "data.class_names",
+            {7: "seven"},
+            "data.class_names: 7 is a number in YAML. Write the folder's name in quotes.",
+        ),
         ("data.class_names", {"zero": "one"}, "'zero' and 'one' are both 'one' in prompts"),
         ("data.split", {"val": 0.5, "test": 0.5}, "data.split: val + test must be below 1, got 0.5 + 0.5"),
         ("evaluate.targets", ["photo", "photo"], "evaluate.targets must differ from one another"),

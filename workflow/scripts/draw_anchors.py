@@ -22,7 +22,7 @@ def main(args: argparse.Namespace) -> None:
     from sap.clip.checkpoint import read_config
     from sap.config import parse
     from sap.data.anchors import draw_anchors, repeats
-    from sap.data.images import Geometry
+    from sap.data.images import Geometry, Rotations
     from sap.data.options import AnchorOptions, DigitsOptions
     from sap.io import save_tensors, write_csv
     from sap.provenance import Clock, save_meta
@@ -31,10 +31,13 @@ def main(args: argparse.Namespace) -> None:
     settings = args.settings
     options = parse(AnchorOptions, settings["anchors"], where="anchors")
     digits = parse(DigitsOptions, settings["digits"] or {}, where="data.digits")
-    anchors = draw_anchors(options, settings["draw"], Geometry(**settings["input"]), digits)
+    rotations = Rotations()
+    anchors = draw_anchors(options, settings["draw"], Geometry(**settings["input"]), digits, rotations)
     read_config(args.backbone / CONFIG_FILE)  # one sentence for a broken backbone; its weights are not needed
     tokenizer = load_tokenizer(args.backbone)
     tokens, cut, twice = tokenizer(anchors.captions).numpy(), count_cut(tokenizer, anchors.captions), repeats(anchors)
+    if rotations.paths:
+        print(f"EXIF rotation of {len(rotations.paths)} images is ignored, as open_clip does: {rotations.paths[0]} ...")
     if cut:
         print(f"{cut} of {len(anchors.captions)} captions are longer than {tokenizer.context_length} tokens: cut there")
     for what, pairs in twice.items():
@@ -43,7 +46,9 @@ def main(args: argparse.Namespace) -> None:
     save_tensors(args.out / "anchors.safetensors", {"images": anchors.images, "tokens": tokens})
     rows = [{"file": f, "caption": c} for f, c in zip(anchors.files, anchors.captions, strict=True)]
     write_csv(args.out / "anchors.csv", rows, ["file", "caption"])
-    facts = {"cut_captions": cut} | {f"repeated_{what}": len(pairs) for what, pairs in twice.items()}
+    facts = {"cut_captions": cut, "rotated": len(rotations.paths)} | {
+        f"repeated_{what}": len(pairs) for what, pairs in twice.items()
+    }
     read = {"backbone": args.backbone / CONFIG_FILE}
     save_meta(args.out, clock.meta("draw_anchors", settings, read, args.code, **facts))
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from sap.data.digits import make_anchors
-from sap.data.images import BadImage, Geometry, fit, read_image
+from sap.data.images import BadImage, Geometry, Rotations, fit, read_image
 from sap.data.options import AnchorOptions, DigitsOptions
 from sap.errors import SapError
 from sap.foreign import read_json, regular_file
@@ -36,11 +36,18 @@ def repeats(anchors: Anchors) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def draw_anchors(options: AnchorOptions, draw: int, geometry: Geometry, digits: DigitsOptions | None = None) -> Anchors:
+def draw_anchors(
+    options: AnchorOptions,
+    draw: int,
+    geometry: Geometry,
+    digits: DigitsOptions | None = None,
+    rotations: Rotations | None = None,
+) -> Anchors:
     """Draw max(sizes) pairs: the beginning of one permutation of all pairs, seeded by the source's kind and `draw`.
 
-    Not by the path: a moved folder gives the same draw. `digits` is needed by that source only. Raises SapError for
-    captions that cannot be used, a path that leaves the folder, an unreadable drawn image, or too few pairs.
+    Not by the path: a moved folder gives the same draw. `digits` is needed by that source only; `rotations` as for
+    `sap.data.images.read_image`. Raises SapError for captions that cannot be used, a path that leaves the folder, an
+    unreadable drawn image, or too few pairs.
     """
     if options.source == "digits":
         images, captions = make_anchors(digits)
@@ -60,7 +67,7 @@ def draw_anchors(options: AnchorOptions, draw: int, geometry: Geometry, digits: 
     if options.source == "digits":
         drawn = [fit(Image.fromarray(images[i]), geometry) for i in order]
     else:
-        drawn = [_read(Path(options.root), file, geometry) for file in files]
+        drawn = [_read(Path(options.root), file, geometry, rotations) for file in files]
     return Anchors(np.stack(drawn), list(captions), list(files))
 
 
@@ -110,8 +117,8 @@ def _words(text: object) -> str:
     return text.strip()
 
 
-def _read(root: Path, file: str, geometry: Geometry) -> np.ndarray:
+def _read(root: Path, file: str, geometry: Geometry, rotations: Rotations | None) -> np.ndarray:
     try:
-        return read_image(root / file, root, geometry)
+        return read_image(root / file, root, geometry, rotations)
     except BadImage as error:
         raise SapError(f"anchor {root / file}: {error}. Mend it or remove it from the captions.") from error

@@ -42,8 +42,9 @@ def tower_of(settings: Mapping[str, Any]) -> tuple[int | None, int | None]:
     if backbone["kind"] == "scratch":
         return backbone["scratch"]["width"], backbone["scratch"]["layers"]
     model = _configs(backbone)[0]
-    vision, text = model["vision_cfg"], model.get("text_cfg", {})
-    widths = [vision.get("width"), *([text.get("width")] if settings["evidence"]["towers"] else [])]
+    vision, text = model["vision_cfg"], model.get("text_cfg")
+    both = settings["evidence"]["towers"] and isinstance(text, dict)
+    widths = [vision.get("width"), text.get("width") if both else None]
     known, layers = [width for width in widths if isinstance(width, int)], vision.get("layers")
     return min(known, default=None), layers if isinstance(layers, int) else None
 

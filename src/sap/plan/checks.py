@@ -57,6 +57,8 @@ def check_classes(settings: Settings) -> None:
         if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", name):
             raise SapError(f"data.root: the class folder {name!a} is not plain UTF-8 text. Rename the folder.")
     for name in data["class_names"]:
+        if not isinstance(name, str):
+            raise SapError(f"data.class_names: {name!r} is a number in YAML. Write the folder's name in quotes.")
         if name not in data["classes"]:
             raise SapError(f"data.class_names: {unknown('class', name, data['classes'])}")
     texts: dict[str, str] = {}

@@ -146,7 +146,7 @@ def _check_points(settings: Mapping[str, Any]) -> None:
         sizes = settings["anchors"]["sizes"]
         for size in block["anchor_size"]:
             if reads_anchors and size not in sizes:
-                raise SapError(f"{where}.anchor_size must be one of anchors.sizes {sizes}, got {size}.")
+                raise SapError(f"{where}.anchor_size must be one of anchors.sizes {sizes}, got {size}. Add it there.")
         if reads_anchors and "contrastive" in block["alignment"] and min(sizes) < 2:
             raise SapError(
                 f"{where}.alignment: contrastive compares anchors, so anchors.sizes must be above 1, got {sizes}."
