@@ -1,12 +1,15 @@
-"""The script of the stage: what it does with rows that fail; the numbers are made up."""
+"""The script of the stage: what of its command reaches the judge, and what it does with rows that fail."""
 
 import importlib.util
+import runpy
+import sys
 from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sap.evaluate import load, runner
 from sap.evaluate.rows import RowStore
 from sap.io import read_jsonl
 
@@ -65,3 +68,16 @@ def test_a_shard_of_which_every_row_fails_has_files_without_rows(evaluate, tmp_p
     rows, failed = evaluate({"p": "1"}, broken="p")
     assert (rows, len(failed)) == ({}, 1)
     assert RowStore(tmp_path / "shard").rows == {}
+
+
+@pytest.mark.parametrize(("size", "cached"), [(7, True), (9, False)])
+def test_batch_size_and_cache_are_those_of_the_command(monkeypatch, size, cached):
+    asked = []
+    monkeypatch.setenv("SAP_DEVICE", "cpu")
+    monkeypatch.setattr(load, "load_fold", lambda *given: asked.append(given) or (None, {}, None, {}))
+    monkeypatch.setattr(runner, "judge_points", lambda *_: iter(()))
+    flags = ["--batch-size", str(size), "--cache-activations", str(int(cached))]
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--plan", "plan.json", *flags, "--out", "out"])
+    script = runpy.run_path(str(SCRIPT))
+    assert list(script["judged"](script["parse_args"](), {}, {}, [])) == []
+    assert asked == [({}, "cpu", size, cached)]

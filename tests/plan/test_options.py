@@ -52,6 +52,11 @@ DECIDED = {
     "evidence.images": (20, images, {20}),
     "evidence.margin": (0.02, lambda study: report_plan(study)["margin"], 0.02),
     "anchors.sizes": ([8, 16, 32, 64], lambda study: masks_plan(study, 0)["sizes"], [8, 16, 32, 64]),
+    "statistics.images": (
+        64,
+        lambda study: study.registry["measure", study.measure_id(("gram", "client"))]["images"],
+        64,
+    ),
     "corruption.clients": (
         ["photo"],
         lambda study: [bool(study.registry["train_client", c.train_id, c.name]["corruption"]) for c in study.clients],

@@ -17,6 +17,7 @@ from snakemake.utils import update_config
 from sap.io import read_jsonl
 from sap.plan.settings import schema
 from sap.plan.study import Study, build_study
+from tests.house.test_options import keys_of
 from tests.workflow.dry_runs import planned, pretend_finished
 from tests.workflow.small_study import EVERYTHING, MINI, ROOT, Workflow, edited, job_counts
 
@@ -83,17 +84,6 @@ def study(tmp_path_factory):
 
 
 # --- keys of the config ----------------------------------------------------------------------------------------------
-
-
-def keys_of(section: dict, prefix: str = "") -> list[str]:
-    """Every dotted key of the schema; those of a block of points are points.N.key."""
-    found = []
-    for name, field in section["properties"].items():
-        if name == "points":
-            found += keys_of(field["items"], "points.N.")
-        else:
-            found += keys_of(field, f"{prefix}{name}.") if "properties" in field else [f"{prefix}{name}"]
-    return found
 
 
 def test_every_key_says_what_its_edit_runs():
