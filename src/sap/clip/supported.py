@@ -39,7 +39,7 @@ def check_named(model: str | None, tag: str | None) -> None:
             raise SapError(
                 f"backbone.{key}: {name} names a repository of the Hugging Face hub. Download its "
                 "open_clip_config.json and weights into a folder, set backbone.kind: checkpoint and "
-                "backbone.checkpoint: that folder."
+                "backbone.checkpoint to that folder."
             )
         if name.startswith(FOLDER) or "/" in name or Path(name).suffix in FILES:
             place, kind = name.removeprefix(FOLDER), {"model": "model", "pretrained": "tag"}[key]
