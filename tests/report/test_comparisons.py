@@ -1,12 +1,14 @@
 import dataclasses
+import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sap.report.comparisons import TO_CONTROL, TO_MEAN, TO_ZERO_SHOT, compare, comparisons_frame, comparisons_table
 from sap.report.main import main_table
 from sap.report.metrics import metrics_frame, metrics_table
-from sap.report.scores import shrunk_control
+from sap.report.scores import shrunk_control, summary
 from tests.report.synthetic import DOMAINS
 
 MEAN = "merge-none-{method: mean}-1.0"
@@ -40,6 +42,13 @@ def held_out(results, point):
 
 
 # --- comparisons
+
+
+def test_the_worst_of_domains_that_are_equally_bad_is_the_first_whatever_the_order_of_their_seeds(results):
+    columns = [np.roll([0.1, 0.2, 0.3], shift) for shift in range(3)] + [np.full(3, 0.9)]
+    for order in itertools.permutations(range(3)):
+        grid = pd.DataFrame(np.column_stack([columns[i] for i in (*order, 3)]), results.seeds, list(DOMAINS))
+        assert summary(results, grid)["worst_domain"] == DOMAINS[0]
 
 
 def test_the_effect_is_the_mean_difference_over_domains_and_seeds(results, compared):

@@ -39,6 +39,18 @@ def test_each_mode_chooses_by_its_own_score_and_by_nothing_else(results, family)
             assert oracle[found["oracle"][run]] == max(oracle.values())
 
 
+def test_candidates_that_are_equally_good_by_other_sums_tie_and_the_smaller_value_wins(results):
+    """The same three accuracies of the sources, in another order for each candidate."""
+    rows, points = results.rows.copy(), candidates(results, "unpruned")
+    for shift, point in enumerate(points.values()):
+        for target in DOMAINS:
+            for seed in results.seeds:
+                found = validation(results, point, target, seed, "accuracy").index
+                rows.loc[found, "accuracy"] = np.roll([30, 36, 58], shift) / 60
+    even = dataclasses.replace(results, rows=rows)
+    assert set(chosen(even, "unpruned", "client").values()) == {min(points)}
+
+
 def test_selected_predictions_are_those_of_the_chosen_candidates(results, frame):
     choice, points = chosen(results, "SAP", "client"), candidates(results, "SAP")
     cells = selected_correct(results, "SAP", "client")

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from sap.stats.metrics import balanced_accuracy, ece, nll, normalised
@@ -28,6 +30,20 @@ def test_ece_is_zero_when_calibrated_and_the_gap_when_always_sure():
 
 def test_ece_bins_are_closed_below():
     assert ece([0.5, 0.4999], [True, False], bins=2) == pytest.approx((0.5 + 0.4999) / 2)
+
+
+def test_a_confidence_of_one_lies_in_the_last_of_fifteen_bins():
+    assert ece((0.95, 1.0), (1, 0)) == pytest.approx(0.475)
+    assert ece((14 / 15, 1.0), (1, 0)) == pytest.approx(abs(14 / 15 + 1 - 1) / 2)
+    assert ece((0.9333, 1.0), (1, 0)) == pytest.approx((1 - 0.9333 + 1) / 2)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1000), st.booleans()), min_size=1, max_size=60), st.integers(1, 20))
+def test_ece_is_the_sum_over_bins_as_numpys_histogram_makes_them(answers, bins):
+    confidence, correct = np.array(answers, dtype=float).T / [[1000], [1]]
+    edges = np.linspace(0, 1, bins + 1)
+    gaps = [np.histogram(confidence, edges, weights=values)[0] for values in (correct, confidence)]
+    assert ece(confidence, correct, bins) == pytest.approx(np.abs(gaps[0] - gaps[1]).sum() / len(answers), abs=1e-12)
 
 
 @pytest.mark.filterwarnings("error")

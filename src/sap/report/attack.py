@@ -26,6 +26,7 @@ from sap.report.scenarios import (
 )
 from sap.report.table import MISSING, Column, Table, effect_columns, interval, is_missing, number, percent, text
 from sap.stats.effect import MISSING_EFFECT, Effect
+from sap.stats.ties import at_least
 
 INERT, BITES, HELPS = "inert", "bites", "helps"
 EMPTY = "This experiment attacks no merge."
@@ -60,7 +61,8 @@ def attack_frame(results: Results) -> pd.DataFrame:
         state = state_of(harm)
         for scenario in found:
             # A share of next to nothing says nothing.
-            credited = state == BITES and scenario is not plain and harm.estimate >= results.plan.get("margin", 0.01)
+            enough = at_least(harm.estimate, results.plan.get("margin", 0.01))
+            credited = state == BITES and scenario is not plain and enough
             regained = _regained(results, scenario, plain) if credited else MISSING_EFFECT
             if scenario.clean not in prices:
                 same = plain is None or scenario.clean == plain.clean

@@ -25,6 +25,7 @@ from sap.report.scenarios import (
 )
 from sap.report.table import Column, Table, effect_columns, interval, number, percent, text
 from sap.stats.effect import Effect
+from sap.stats.ties import at_least
 
 LEAST_DROP = 0.30  # below zero-shot, for the control to hold
 LEAST_SUCCESS = 0.5  # of a backdoor, which leaves all other answers right by design
@@ -68,17 +69,17 @@ def verdict(drop: Effect, found: Mapping[str, Any]) -> str:
         return ""
     if success is not None:
         rate = f"{100 * success:.0f} % of the stamped images become the target class"
-        return f"{HOLDS if success >= LEAST_SUCCESS else WITHOUT_TEETH}: {rate}"
-    if drop.estimate >= LEAST_DROP and drop.low > 0:
+        return f"{HOLDS if at_least(success, LEAST_SUCCESS) else WITHOUT_TEETH}: {rate}"
+    if at_least(drop.estimate, LEAST_DROP) and drop.low > 0:
         return HOLDS
     moved, norm = found["changed"], found["norm_ratio"]
-    if moved < LEAST_CHANGE:
+    if not at_least(moved, LEAST_CHANGE):
         reason = f"the update hardly moves the model ({100 * moved:.1f} % of the answers change)"
     elif norm < LEAST_NORM:
         reason = f"a weak update ({norm:.2f} × the clean client's norm)"
     elif drop.high < 0:
         reason = "the client still learns the true classes and is better than zero-shot"
-    elif drop.estimate < LEAST_DROP:
+    elif not at_least(drop.estimate, LEAST_DROP):
         reason = f"{100 * moved:.0f} % of the answers change, yet fewer than {100 * LEAST_DROP:.0f} points are lost"
     else:
         reason = "the drop cannot be told from none"

@@ -41,6 +41,7 @@ from sap.report.scenarios import (
 )
 from sap.report.table import MISSING, Column, Table, effect_columns, interval, is_missing, signed, text
 from sap.stats.effect import MISSING_EFFECT, Effect
+from sap.stats.ties import at_least
 
 NOT_LOADED, WEAK, PRIOR = "adapter not loaded", "weak update", "text prior"
 DILUTION, AVERAGING = "dilution by the average used", "averaging over domains"
@@ -224,7 +225,7 @@ def _chain(
 
 
 def _below(value: float, bound: float) -> bool | None:
-    return None if np.isnan(value) or np.isnan(bound) else bool(value < bound)
+    return None if np.isnan(value) or np.isnan(bound) else not at_least(value, bound)
 
 
 def _sentences(frame: pd.DataFrame) -> list[str]:

@@ -14,6 +14,7 @@ from sap.report.probes import probe_effect
 from sap.report.selection import selected_correct
 from sap.report.towers import towers_effect
 from sap.stats.effect import Effect, crossed_effect, p_above, p_below
+from sap.stats.ties import at_least, largest, snapped
 from sap.stats.verdict import Part
 
 NEGLIGIBLE_ROOM = 0.02  # a share of accuracy: less room than this above zero-shot is none
@@ -117,7 +118,7 @@ def harmless_attack(results: Results) -> list[Part]:
     drop, _ = control(results, {results.points.loc[point, "attackers"]: point for point in alone})
     if np.isnan(drop.estimate):
         raise NotTestable("rows of the deranged clients alone are missing, so the attack has no positive control")
-    if not drop.low > 0 or drop.estimate < CONTROL:
+    if not drop.low > 0 or not at_least(drop.estimate, CONTROL):
         raise NotTestable(
             f"the attack has no teeth: a deranged client alone falls {100 * drop.estimate:.1f} points below zero-shot "
             f"on its own domain, {100 * CONTROL:g} were asked for"
@@ -204,7 +205,7 @@ def room_above_zero_shot(results: Results) -> Effect | None:
         for point in results.of_kind(kind):
             found.append(difference(results, point, reference(results, "zero_shot")))
     found = [effect for effect in found if not np.isnan(effect.estimate)]
-    return max(found, key=lambda effect: effect.estimate) if found else None
+    return found[largest({place: effect.estimate for place, effect in enumerate(found)})] if found else None
 
 
 def best_client(results: Results, point: str) -> Effect:
@@ -220,7 +221,7 @@ def best_client(results: Results, point: str) -> Effect:
         means = np.stack([array.mean(axis=1) for array in found])  # (K, S)
         seeds = means.shape[1]
         others = (means.sum(axis=1, keepdims=True) - means) / max(1, seeds - 1) if seeds > 1 else means
-        best = np.stack([found[k][seed] for seed, k in enumerate(others.argmax(axis=0))])
+        best = np.stack([found[k][seed] for seed, k in enumerate(snapped(others).argmax(axis=0))])
         cells.append((ours - best)[None])
     return crossed_effect(cells)
 

@@ -15,6 +15,7 @@ from sap.report.scores import grid, shrunk_control
 from sap.report.table import Column, Table, effect_columns, interval, is_missing, number, p_value, percent
 from sap.stats.paired import friedman, holm, mcnemar, wilcoxon
 from sap.stats.rliable import probability_of_improvement
+from sap.stats.ties import smallest
 
 EMPTY = "This experiment holds no points for the main table."
 TO_ZERO_SHOT, TO_MEAN, TO_CONTROL = (
@@ -71,7 +72,7 @@ def compare(results: Results, point: str, reference: str) -> dict[str, Any]:
     raw = {target: _mcnemar(results, first, target, common[0]) for target in results.targets}
     adjusted = {target: p for target, p in holm(raw).items() if not np.isnan(p)}
     complete = len(adjusted) == len(results.targets)
-    clearest = min(adjusted, key=adjusted.__getitem__) if complete else None
+    clearest = smallest(adjusted) if complete else None
     whole = not (np.isnan(a).any() or np.isnan(b).any())
     return {
         "point": point,

@@ -13,6 +13,7 @@ from sap.report.frame import Results
 from sap.report.table import Column, Table, effect_columns, interval, mean_sd, number, percent, points_of, text
 from sap.stats.effect import Effect, crossed_effect
 from sap.stats.paired import detectable_difference
+from sap.stats.ties import at_least, largest
 
 EMPTY = "This experiment holds no headroom (no job of evidence.headroom is done)."
 CEILINGS = ("pooled", "oracle")
@@ -83,7 +84,7 @@ def terciles(alignment: NDArray) -> list[NDArray]:
 
 def can_show(x: float, room: float, detectable: float) -> bool:
     """True where an effect of `x` could be found, and the room leaves space for one; all shares."""
-    return detectable <= x < room and room >= 2 * detectable
+    return at_least(x, detectable) and not at_least(x, room) and at_least(room, 2 * detectable)
 
 
 def sentence(domain: str, x: float, room: float, detectable: float) -> str:
@@ -125,7 +126,7 @@ def headroom_table(results: Results) -> Table:
 def _record(domain: str, parts: Sequence[Arrays], margin: float) -> dict[str, Any]:
     """One row over the images of these domains; every domain counts the same."""
     accuracies = {kind: _effect([arrays[kind] for arrays in parts]) for kind in ("zero_shot", "probe", *CEILINGS)}
-    best = max(CEILINGS, key=lambda kind: np.nan_to_num(accuracies[kind].estimate))
+    best = largest({kind: float(np.nan_to_num(accuracies[kind].estimate)) for kind in CEILINGS})
     room = _gain(parts, best)
     change = _gain(parts, "pooled")
     seeds, n = change.seeds, sum(len(arrays["labels"]) for arrays in parts)

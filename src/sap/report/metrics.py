@@ -15,6 +15,7 @@ from sap.stats.effect import MISSING_EFFECT
 from sap.stats.metrics import balanced_accuracy, ece, nll, normalised
 from sap.stats.rliable import iqm, stratified_interval
 from sap.stats.summary import domain_average, summarise
+from sap.stats.ties import smallest
 
 EMPTY = "This experiment holds no points for the main table."
 NOTES = (
@@ -88,7 +89,7 @@ def worst_client(results: Results, point: str) -> tuple[str | None, float]:
     means = {client: summarise(values).mean for client, values in scores.items()}
     if not means or any(np.isnan(value) for value in means.values()):
         return None, np.nan
-    worst = min(means, key=means.__getitem__)
+    worst = smallest(means)
     return worst, means[worst]
 
 

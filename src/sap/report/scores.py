@@ -9,6 +9,7 @@ import pandas as pd
 from sap.report.frame import Results
 from sap.report.outcomes import twins
 from sap.stats.summary import difference, domain_average, summarise
+from sap.stats.ties import smallest
 
 
 def grid(results: Results, point: str) -> pd.DataFrame:
@@ -55,7 +56,7 @@ def summary(results: Results, values: pd.DataFrame) -> dict[str, Any]:
     delta = difference(per_seed, domain_average(reference))
     domains = {target: summarise(values[target]).mean for target in values}
     complete = not any(np.isnan(value) for value in domains.values())
-    worst = min(domains, key=domains.__getitem__) if complete and domains else None
+    worst = smallest(domains) if complete and domains else None
     return {
         "mean": total.mean,
         "sd": total.sd,

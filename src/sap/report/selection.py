@@ -13,6 +13,7 @@ from sap.report.outcomes import Array
 from sap.report.table import BELOW, Column, Table, effect_columns, interval, number, percent, text
 from sap.stats.effect import MISSING_EFFECT, crossed_effect
 from sap.stats.summary import summarise
+from sap.stats.ties import largest
 
 EMPTY = "This experiment holds no candidates to select from (points of the view `select`)."
 FAMILIES = {  # family -> (criterion of its candidates, the setting that is chosen, its symbol, its fixed value)
@@ -57,7 +58,7 @@ def chosen(results: Results, family: str, mode: str) -> dict[tuple[str, int], fl
         values = {value: scores.get((point, *run), np.nan) for value, point in points.items()}
         if not values or np.isnan(list(values.values())).any():
             return None
-        found[run] = max(values, key=values.__getitem__)
+        found[run] = largest(values)  # ascending: the smaller value wins a tie
     return found
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import nctdtrinc, ndtri, stdtr, stdtrit  # scipy.stats has them, too, and takes a second to import
 
 from sap.stats.components import estimable, standard_error
+from sap.stats.ties import snapped
 
 CELLS = 4_000_000  # weights (resamples × images) held at once, 8 bytes each
 GROUP = 8  # a group of equal images costs about as much to resample as this many images one by one
@@ -48,11 +49,11 @@ def crossed_effect(values: Sequence[NDArray], level: float = 0.95, resamples: in
     MISSING_EFFECT without values, where a value is NaN or a domain has fewer than two images. Values that are equal
     within each domain give [x, x] with se 0.
     """
-    values = [np.asarray(value, dtype=np.float64) for value in values]
+    values = [snapped(value) for value in values]
     if not estimable(values):
         return MISSING_EFFECT
     draws, seeds = values[0].shape[:2]
-    estimate = float(np.mean([value.mean() for value in values]))
+    estimate = float(snapped(np.mean([value.mean() for value in values])))
     if all(np.ptp(value) == 0 for value in values):
         estimate, se, df = float(np.mean([value.flat[0] for value in values])), 0.0, np.inf
     else:

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sap.stats.ties import at_least
+
 LEAST_PROBABILITY = 1e-12
 
 
@@ -17,11 +19,12 @@ def balanced_accuracy(predicted: ArrayLike, labels: ArrayLike) -> float:
 def ece(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> float:
     """Expected calibration error (Guo et al. 2017): Σ over bins of the share of images × |accuracy − mean confidence|.
 
-    confidence: (n,) float, probability of the predicted class; correct: (n,) bool. Bins of equal width, [low, high), as
-    in torchmetrics' CalibrationError (L1, top label), where a confidence of exactly 1 has a bin of its own.
+    confidence: (n,) float, probability of the predicted class; correct: (n,) bool. Bins of equal width, [low, high),
+    the last one closed: as in the paper, a confidence of exactly 1 lies in it. (The paper closes all its bins above and
+    not below, which is another bin only for a confidence on an inner edge.)
     """
     confidence, correct = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
-    index = np.digitize(confidence, np.linspace(0, 1, bins + 1)) - 1
+    index = np.digitize(confidence, np.linspace(0, 1, bins + 1)[:-1]) - 1
     return float(np.abs(np.bincount(index, weights=correct - confidence)).sum() / confidence.size)
 
 
@@ -32,5 +35,5 @@ def nll(true_probability: ArrayLike) -> float:
 
 def normalised(accuracy: float, zero_shot: float, ceiling: float, least: float = 0.02) -> float:
     """(accuracy − zero_shot) / (ceiling − zero_shot), all shares; NaN where that room is under `least`."""
-    room = round(ceiling - zero_shot, 12)  # 0.82 − 0.80 is two points
-    return (accuracy - zero_shot) / room if room >= least else np.nan
+    room = ceiling - zero_shot
+    return (accuracy - zero_shot) / room if at_least(room, least) else np.nan

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
+from sap.stats.ties import snapped
+
 
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> dict[str, float]:
     """Exact McNemar test of two methods on the same images; (n,) bool each. {"only_a", "only_b": counts, "p"}.
@@ -25,12 +27,13 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> dict[str, float]:
 def wilcoxon(a: ArrayLike, b: ArrayLike) -> float:
     """Two-sided p of the Wilcoxon signed-rank test of a − b over cells, (n,) float each, for example seed × domain.
 
-    Equal pairs count half to each side (scipy's "zsplit"). NaN where every pair is equal or a value is missing. Exact,
-    but beyond ten cells with ties or equal pairs by the tie-corrected normal approximation: all signs take a second.
+    Differences that only float noise tells apart are ties (sap.stats.ties). Equal pairs count half to each side
+    (scipy's "zsplit"). NaN where every pair is equal or a value is missing. Exact, but beyond ten cells with ties or
+    equal pairs by the tie-corrected normal approximation: all signs take a second.
     """
     from scipy import stats  # slow to import
 
-    difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    difference = snapped(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64))
     if np.isnan(difference).any() or not difference.any():
         return np.nan
     tied = np.unique(np.abs(difference)).size < difference.size or not difference.all()
@@ -41,11 +44,12 @@ def wilcoxon(a: ArrayLike, b: ArrayLike) -> float:
 def friedman(matrix: ArrayLike) -> tuple[float, float]:
     """(statistic, p) of Friedman's test that all methods rank alike; `matrix` (cells, methods) float.
 
-    NaN with fewer than three methods or two cells, where a value is missing, or where all methods tie in every cell.
+    Scores that only float noise tells apart share a rank (sap.stats.ties). NaN with fewer than three methods or two
+    cells, where a value is missing, or where all methods tie in every cell.
     """
     from scipy import stats
 
-    matrix = np.asarray(matrix, dtype=np.float64)
+    matrix = snapped(matrix)
     if matrix.shape[1] < 3 or len(matrix) < 2 or np.isnan(matrix).any() or not np.ptp(matrix, axis=1).any():
         return np.nan, np.nan
     found = stats.friedmanchisquare(*matrix.T)

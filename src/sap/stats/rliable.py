@@ -8,6 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sap.stats.ties import snapped
+
 
 def iqm(scores: ArrayLike, axis: int | None = None) -> NDArray | float:
     """Mean of the scores along `axis` (all of them, any shape) without the lowest and highest quarter.
@@ -41,7 +43,7 @@ def stratified_interval(
 def probability_of_improvement(a: ArrayLike, b: ArrayLike) -> float:
     """Chance that a run of `a` (S_a, D) beats one of `b` (S_b, D) on a random domain; ties count half.
 
-    The mean over domains of the Mann-Whitney U / (S_a S_b).
+    The mean over domains of the Mann-Whitney U / (S_a S_b); what only float noise tells apart is a tie.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    return float((1 + np.sign(a[:, None] - b[None]).mean()) / 2)
+    return float((1 + np.sign(snapped(a[:, None] - b[None])).mean()) / 2)

@@ -5,10 +5,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sap.stats.ties import snapped
+
 
 class Summary(NamedTuple):
     """Mean and sample standard deviation (n − 1 in the denominator) of `n` present values.
 
+    Float noise is taken off: seeds that are equal have no spread, and differences that cancel have a mean of zero.
     `mean` is NaN as soon as one value is missing; `sd` is NaN then too, and for a single value.
     """
 
@@ -19,13 +22,13 @@ class Summary(NamedTuple):
 
 def summarise(values: ArrayLike) -> Summary:
     """Summary of values (S,) float, one per seed; NaN marks a missing one."""
-    values = np.asarray(values, dtype=np.float64)
+    values = snapped(values)
     n = int(np.count_nonzero(~np.isnan(values)))
     if n == 0 or n < values.size:
         return Summary(np.nan, np.nan, n)
-    if np.ptp(values) == 0:  # exactly equal seeds have no spread, not 1e-16 of it
+    if np.ptp(values) == 0:  # the mean of equal values can be another number
         return Summary(float(values[0]), 0.0 if n > 1 else np.nan, n)
-    return Summary(float(values.mean()), float(values.std(ddof=1)), n)
+    return Summary(float(snapped(values.mean())), float(values.std(ddof=1)), n)
 
 
 def domain_average(grid: ArrayLike) -> NDArray[np.float64]:
