@@ -7,6 +7,14 @@ their interactions is normal, or, in "binary", two methods' right or wrong answe
 noises. "plain" is the percentile interval of the same bootstrap without the correction. "found" is how often an effect
 of the size that `Effect.detectable` names (its root mean square over the trials) is found by the interval: 80 % is
 meant. Every trial makes fresh data. One standard error of a share of 95 % at 2,000 trials is 0.5 points.
+
+"rare": two methods that differ on few images or on none. Three domains with 1/2, 3/10 and 1/5 of all images; every
+image differs with the same probability, so that the given number is expected. "steady" images differ under every draw
+and seed; "crowded" ones, too, but they all lie in the smallest domain, where an image weighs most; those of "now and
+then" differ under half of the trainings; "beside flicker" are steady ones beside 30 expected images that each differ
+under one training in ten, either way. "one way": all for the same method, so the truth is not 0; "both ways": it is.
+"half" is the median half-width of the interval, in images of all; "bare" is the coverage without the images that were
+not met. A quarter of the trials.
 """
 
 import argparse
@@ -16,7 +24,7 @@ from itertools import product
 
 import numpy as np
 
-from sap.stats.effect import crossed_effect, pigeonhole_means
+from sap.stats.effect import DIFFERENCES, crossed_effect, pigeonhole_means
 from sap.stats.verdict import VERDICTS, Part, p_of_claim, verdict
 
 DOMAINS, IMAGES = 3, 60
@@ -31,6 +39,15 @@ REGIMES = {
     "mixed, draws too": (0.07, 0.07, 1, 0.5, 0.5),
 }
 BINARY = {"binary, images only": 0.0, "binary, weak seeds": 0.1, "binary, strong seeds": 0.3}
+RARE = (
+    "steady, one way",
+    "steady, both ways",
+    "crowded, one way",
+    "now and then, one way",
+    "beside flicker, one way",
+)
+PARTS = (0.5, 0.3, 0.2)  # of the images, by domain
+FLICKER = 30
 DESIGNS = [(1, 3), (1, 5), (1, 10), (3, 3), (3, 5), (3, 10)]
 
 
@@ -59,12 +76,57 @@ def made_answers(rng: np.random.Generator, draws: int, seeds: int, noise: float)
     return values
 
 
-def coverage(make, trials: int, resamples: int) -> list[float]:
+def rare_answers(rng: np.random.Generator, draws: int, seeds: int, images: int, expected: float, kind: str) -> list:
+    """correct_a − correct_b, (draws, seeds, images of a domain) each, where `expected` images of all differ."""
+    values = []
+    for part in PARTS:
+        n = round(part * images)
+        differs = rng.random(n) < rare_share(images, expected, kind, part)
+        sign = rng.choice([-1, 1], size=n) if "both" in kind else 1
+        often = 0.5 if "now" in kind else 1.0
+        value = differs * sign * (rng.random((draws, seeds, n)) < often) * 1.0
+        if "flicker" in kind:
+            flickers = ~differs & (rng.random(n) < FLICKER / images)
+            value += flickers * rng.choice([-1, 1], size=n) * (rng.random((draws, seeds, n)) < 0.1)
+        values.append(value)
+    return values
+
+
+def rare_share(images: int, expected: float, kind: str, part: float) -> float:
+    """How likely an image of the domain with this part of all images differs."""
+    if "crowded" in kind:
+        return expected / (part * images) if part == PARTS[-1] else 0.0
+    return expected / images
+
+
+def rare_truth(images: int, expected: float, kind: str) -> float:
+    """Mean over domains of what the differing images do under a mean training."""
+    size = 0.0 if "both" in kind else 0.5 if "now" in kind else 1.0
+    return size * float(np.mean([rare_share(images, expected, kind, part) for part in PARTS]))
+
+
+def rare_coverage(make, truth: float, images: int, trials: int, resamples: int) -> list[float]:
+    """[coverage without what was not met, coverage of ours (%), median half-width in images]."""
+    bare, held, widths = 0, 0, []
+    for trial in range(trials):
+        values = make(np.random.default_rng(trial))
+        effect = crossed_effect(values, DIFFERENCES, resamples=resamples, seed=trial)
+        held += effect.low <= truth <= effect.high
+        widths.append(images * (effect.high - effect.low) / 2)
+        if any(np.ptp(value) > 0 for value in values):
+            effect = crossed_effect(values, resamples=resamples, seed=trial)
+            bare += effect.low <= truth <= effect.high
+        else:
+            bare += truth == 0
+    return [100 * bare / trials, 100 * held / trials, float(np.median(widths))]
+
+
+def coverage(make, bounds: tuple[float, float] | None, trials: int, resamples: int) -> list[float]:
     """[coverage of plain, of ours, share of effects of the detectable size that are found], %."""
     effects, plain = [], 0
     for trial in range(trials):
         values = make(np.random.default_rng(trial))
-        effects.append(crossed_effect(values, resamples=resamples, seed=trial))
+        effects.append(crossed_effect(values, bounds, resamples=resamples, seed=trial))
         low, high = np.quantile(pigeonhole_means(values, resamples, trial), [0.025, 0.975])
         plain += low <= 0 <= high
     size = np.sqrt(np.mean([effect.detectable**2 for effect in effects]))
@@ -99,8 +161,22 @@ def main(args: argparse.Namespace) -> None:
         for draws, seeds in DESIGNS:
             if name == "mixed, draws too" and draws == 1:
                 continue  # the noise of a single draw cannot be seen
-            found = coverage(partial(maker, draws=draws, seeds=seeds, noise=noise), args.trials, args.resamples)
+            make, bounds = (
+                partial(maker, draws=draws, seeds=seeds, noise=noise),
+                DIFFERENCES if name in BINARY else None,
+            )
+            found = coverage(make, bounds, args.trials, args.resamples)
             print(f"| {name} | {draws} | {seeds} | " + " | ".join(f"{x:.1f}" for x in found) + " |", flush=True)
+    head = "| rare | images | draws | seeds | expected | bare, % | ours, % | half |\n|:--|--:|--:|--:|--:|--:|--:|--:|"
+    print(f"\n{head}", flush=True)
+    for kind, images, (draws, seeds), expected in product(RARE, (50, 500, 5000), ((1, 1), (3, 5)), (0, 1, 2, 4, 8)):
+        if "flicker" in kind and (images < 500 or seeds == 1):
+            continue
+        make = partial(rare_answers, draws=draws, seeds=seeds, images=images, expected=expected, kind=kind)
+        truth = rare_truth(images, expected, kind)
+        found = rare_coverage(make, truth, images, args.trials // 4, args.resamples)
+        cell = " | ".join(f"{x:.1f}" for x in found)
+        print(f"| {kind} | {images} | {draws} | {seeds} | {expected} | {cell} |", flush=True)
     print(f"\n| claim | truth | images a domain | {' | '.join(VERDICTS[:3])} |\n|:--|--:|--:|--:|--:|--:|", flush=True)
     for kind, truth, images in product(("greater", "within"), (0.0, 0.1, 0.2), (20, 2000)):
         told = verdicts(kind, truth, images, args.trials // 4, args.resamples)

@@ -150,6 +150,13 @@ def test_the_interval_is_that_of_a_bootstrap_and_holds_the_truth_as_often_as_it_
     assert 930 <= held <= 970
 
 
+def test_scores_that_separate_the_groups_exclude_what_so_many_images_can():
+    low, high = auc_interval(np.arange(300) + 500.0, np.arange(120) * 1.0)
+    assert (low, high) == (pytest.approx(1 - 3.84 / 120, abs=1e-4), 1)
+    assert 1 - low > -np.log(0.025) / 120  # none of 120 leaves this rate possible
+    assert auc_interval(np.arange(120) * 1.0, np.arange(300) + 500.0) == (0, pytest.approx(1 - low))
+
+
 def test_bytes_by_hand():
     A, B = torch.ones(2, 20), torch.ones(10, 2)
     upload = Update({"a": Factors(A, B), "b": Factors(A, B)})

@@ -9,6 +9,7 @@ from sap.report.comparisons import TO_CONTROL, TO_MEAN, TO_ZERO_SHOT, compare, c
 from sap.report.main import main_table
 from sap.report.metrics import metrics_frame, metrics_table
 from sap.report.scores import shrunk_control, summary
+from sap.stats.components import UNSEEN
 from tests.report.synthetic import DOMAINS
 
 MEAN = "merge-none-{method: mean}-1.0"
@@ -85,8 +86,10 @@ def test_only_pruned_points_meet_a_control_and_it_is_theirs(results, compared):
 
 def test_a_method_compared_with_itself_shows_nothing(results):
     found = compare(results, MEAN, MEAN)
-    assert [found[name] for name in ("effect", "effect_low", "effect_high", "p")] == [0, 0, 0, 1]
-    assert (found["mcnemar"], found["better"], found["detectable"]) == (1, 0.5, 0)
+    assert [found[name] for name in ("effect", "p")] == [0, 1]
+    assert -found["effect_low"] == found["effect_high"] == pytest.approx(UNSEEN / (4 * 120))  # the smallest of four
+    assert (found["mcnemar"], found["better"]) == (1, 0.5)
+    assert found["detectable"] > found["effect_high"]
     assert np.isnan(found["wilcoxon"])
 
 

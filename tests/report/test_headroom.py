@@ -50,7 +50,10 @@ def test_every_domain_counts_the_same_in_the_last_row(results):
 
 
 def test_room_terciles_and_detectable_differences_of_six_images(copy):
-    """Zero-shot is right on the three best aligned; pooled on one more, oracle on all."""
+    """Zero-shot is right on the three best aligned; pooled on one more, oracle on all.
+
+    Six images show nothing, whether one differs or not: an effect would have to change 7.85 of them.
+    """
     arrays = {
         "labels": np.zeros(6, np.int16),
         "alignment": np.array([0.6, 0.5, 0.4, 0.3, 0.2, 0.1], np.float32),
@@ -67,7 +70,23 @@ def test_room_terciles_and_detectable_differences_of_six_images(copy):
     assert [row[f"zero_shot__{name}"] for name in ("low", "middle", "high")] == [0, 0.5, 1]
     assert [row[f"pooled__{name}"] for name in ("low", "middle", "high")] == [0, 1, 1]
     assert row["differ"] == pytest.approx(1 / 6)
-    assert row["detectable_mcnemar"] == pytest.approx((1.959964 + 0.841621) * np.sqrt(1 / 6 / 6), rel=1e-5)
+    assert row["detectable_mcnemar"] == pytest.approx((1.959964 + 0.841621) ** 2 / 6, rel=1e-5)
+
+
+def test_ceilings_that_answer_as_zero_shot_does_are_no_proof_that_every_effect_would_be_seen(copy):
+    right = np.arange(99) % 3 > 0
+    arrays = {"labels": np.zeros(99, np.int16), "alignment": np.linspace(0, 0.5, 99, dtype=np.float32)}
+    arrays |= {"zero_shot": right.astype(np.uint8), "probe": np.ones(99, np.uint8)}
+    arrays |= {"pooled": right.astype(np.uint8)[None], "oracle": right.astype(np.uint8)[None]}
+    for seed in range(3):
+        save_tensors(copy.parents[1] / f"headroom/h/printed/seed-{seed}/headroom.safetensors", arrays)
+    row = headroom_frame(load_results(copy)).set_index("domain").loc["printed"]
+    assert (row["room"], row["differ"]) == (0, 0)
+    assert -row["room_low"] == row["room_high"] == pytest.approx(3.84 / 99, rel=0.001)
+    assert row["detectable_mcnemar"] == pytest.approx(7.85 / 99, rel=0.001)
+    assert row["room_high"] < row["detectable"] < 0.12
+    assert row["probe_low"] < row["probe"] == row["probe_high"] == 1
+    assert "cannot show an effect of 1 point" in row["sentence"]
 
 
 def test_terciles_are_ordered_thirds_of_all_images():

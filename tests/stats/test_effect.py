@@ -135,16 +135,6 @@ def test_chunks_of_resamples_do_not_change_what_is_drawn_on_average(monkeypatch)
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(("x", "greater", "less"), [(0.1, 0, 1), (0.0, 1, 1), (-0.1, 1, 0)])
-def test_equal_values_give_a_degenerate_interval(x, greater, less):
-    effect = crossed_effect([np.full((3, 5, 49), x), np.full((3, 5, 7), x)])
-    assert effect[:4] == (x, x, x, 0)
-    assert (effect.p_greater, effect.p_less, effect.detectable) == (greater, less, 0)
-    assert p_within(effect, 0.2) == 0
-    assert p_within(effect, 0.05) == (1 if x else 0)
-
-
-@pytest.mark.filterwarnings("error")
 def test_values_without_spread_over_images_or_over_seeds_are_no_special_case():
     rng = np.random.default_rng(7)
     same_seeds = [np.repeat(rng.normal(size=(1, 1, 50)), 4, axis=1)]

@@ -90,13 +90,15 @@ def membership(members: np.ndarray, others: np.ndarray) -> Row:
 def auc_interval(members: np.ndarray, others: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """Normal interval of the AUC with DeLong's variance (DeLong et al. 1988; by ranks, Sun & Xu 2014), cut at 0 and 1.
 
-    It has no width where the scores separate the two groups.
+    It reaches z²/min(n, m) to each side at least: where the scores separate the two groups, the variance is 0, and so
+    many images of the smaller one may lie on the other side without one being among these (Wilson's bound).
     """
     n, m = len(members), len(others)
     ranks = rankdata(np.concatenate([members, others]))
     above = (ranks[:n] - rankdata(members)) / m  # share of the others below each member; ties count one half
     below = 1 - (ranks[n:] - rankdata(others)) / n  # share of the members above each of the others
-    spread = float(np.sqrt(above.var(ddof=1) / n + below.var(ddof=1) / m) * norm.ppf((1 + level) / 2))
+    z = norm.ppf((1 + level) / 2)
+    spread = float(max(z * np.sqrt(above.var(ddof=1) / n + below.var(ddof=1) / m), z**2 / min(n, m)))
     return max(0.0, float(above.mean()) - spread), min(1.0, float(above.mean()) + spread)
 
 

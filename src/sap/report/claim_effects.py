@@ -13,7 +13,7 @@ from sap.report.outcomes import Array, draws_of
 from sap.report.probes import probe_effect
 from sap.report.selection import selected_correct
 from sap.report.towers import towers_effect
-from sap.stats.effect import Effect, crossed_effect, p_above, p_below
+from sap.stats.effect import DIFFERENCES, Effect, crossed_effect, p_above, p_below
 from sap.stats.ties import at_least, largest, snapped
 from sap.stats.verdict import Part
 
@@ -131,7 +131,7 @@ def harmless_attack(results: Results) -> list[Part]:
         if not each or any(cell is None for cell in each):
             raise NotTestable("rows of the attacked mean are missing")
         cells.append(np.mean(each, axis=0))
-    return [Part("attacked mean − clean mean", crossed_effect(cells), "within", margin(results))]
+    return [Part("attacked mean − clean mean", crossed_effect(cells, DIFFERENCES), "within", margin(results))]
 
 
 def no_room(results: Results) -> list[Part]:
@@ -223,7 +223,7 @@ def best_client(results: Results, point: str) -> Effect:
         others = (means.sum(axis=1, keepdims=True) - means) / max(1, seeds - 1) if seeds > 1 else means
         best = np.stack([found[k][seed] for seed, k in enumerate(snapped(others).argmax(axis=0))])
         cells.append((ours - best)[None])
-    return crossed_effect(cells)
+    return crossed_effect(cells, DIFFERENCES)
 
 
 def against(results: Results, point: str, correct: list[Array]) -> Effect:
@@ -234,7 +234,7 @@ def against(results: Results, point: str, correct: list[Array]) -> Effect:
         if any(array is None for array in ours):
             raise NotTestable("rows of SAP are missing")
         cells.append(np.stack(ours) - other)
-    return crossed_effect(cells)
+    return crossed_effect(cells, DIFFERENCES)
 
 
 def _judged(results: Results, point: str, target: str) -> bool:

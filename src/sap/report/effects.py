@@ -6,7 +6,7 @@ import numpy as np
 
 from sap.report.frame import Results
 from sap.report.outcomes import Array, draws_of
-from sap.stats.effect import MISSING_EFFECT, Effect, crossed_effect
+from sap.stats.effect import ANSWERS, DIFFERENCES, MISSING_EFFECT, Effect, crossed_effect
 
 
 def difference(results: Results, point: str | None, reference: str | None, targets: Sequence[str] = ()) -> Effect:
@@ -23,7 +23,7 @@ def difference(results: Results, point: str | None, reference: str | None, targe
         if cell is None:
             return MISSING_EFFECT
         values.append(cell)
-    return crossed_effect(values)
+    return crossed_effect(values, DIFFERENCES)
 
 
 def paired(
@@ -54,7 +54,7 @@ def accuracy(results: Results, point: str | None, targets: Sequence[str] = ()) -
     if point is None:
         return MISSING_EFFECT
     cells = [_draws(results, draws_of(results.points, point), target) for target in targets or results.targets]
-    return MISSING_EFFECT if any(cell is None for cell in cells) else crossed_effect(cells)
+    return MISSING_EFFECT if any(cell is None for cell in cells) else crossed_effect(cells, ANSWERS)
 
 
 def _draws(results: Results, points: Sequence[str], domain: str, target: str | None = None) -> Array | None:

@@ -11,7 +11,7 @@ from sap.io import load_tensors
 from sap.report.copies import copies_notes
 from sap.report.frame import Results
 from sap.report.table import Column, Table, effect_columns, interval, mean_sd, number, percent, points_of, text
-from sap.stats.effect import Effect, crossed_effect
+from sap.stats.effect import ANSWERS, DIFFERENCES, Effect, crossed_effect
 from sap.stats.paired import detectable_difference
 from sap.stats.ties import at_least, largest
 
@@ -125,7 +125,9 @@ def headroom_table(results: Results) -> Table:
 
 def _record(domain: str, parts: Sequence[Arrays], margin: float) -> dict[str, Any]:
     """One row over the images of these domains; every domain counts the same."""
-    accuracies = {kind: _effect([arrays[kind] for arrays in parts]) for kind in ("zero_shot", "probe", *CEILINGS)}
+    accuracies = {
+        kind: _effect([arrays[kind] for arrays in parts], ANSWERS) for kind in ("zero_shot", "probe", *CEILINGS)
+    }
     best = largest({kind: float(np.nan_to_num(accuracies[kind].estimate)) for kind in CEILINGS})
     room = _gain(parts, best)
     change = _gain(parts, "pooled")
@@ -147,13 +149,13 @@ def _record(domain: str, parts: Sequence[Arrays], margin: float) -> dict[str, An
     }
 
 
-def _effect(correct: Sequence[NDArray]) -> Effect:
+def _effect(correct: Sequence[NDArray], bounds: tuple[float, float]) -> Effect:
     """Of one array per domain, (n,) or (S, n)."""
-    return crossed_effect([np.atleast_2d(array)[None] for array in correct])
+    return crossed_effect([np.atleast_2d(array)[None] for array in correct], bounds)
 
 
 def _gain(parts: Sequence[Mapping[str, NDArray]], kind: str) -> Effect:
-    return _effect([arrays[kind] - arrays["zero_shot"] for arrays in parts])
+    return _effect([arrays[kind] - arrays["zero_shot"] for arrays in parts], DIFFERENCES)
 
 
 def _by_tercile(kind: str):

@@ -23,8 +23,8 @@ NOTES = (
     "accuracy on the clients' own domains, where the point was judged there. ECE: 15 equal bins. NLL: in nats.",
     "Δ: points above zero-shot [95 % interval over anchor draws, seeds and images]; ↓ below zero-shot. Normalised: the "
     "way from zero-shot (0) to the better of pooled and oracle (1); no room where that is under two points.",
-    "IQM: mean of the middle half of the (seed, domain) runs [95 % interval, seeds resampled within domains] "
-    "(Agarwal et al. 2021). n: test images of all held-out domains × seeds.",
+    "IQM: mean of the middle half of the (seed, domain) runs [95 % interval, seeds resampled within domains; −inf, inf "
+    "where no two differ] (Agarwal et al. 2021). n: test images of all held-out domains × seeds.",
 )
 
 Read = Mapping[str, NDArray]

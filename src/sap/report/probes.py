@@ -11,7 +11,7 @@ from sap.report.outcomes import Array, draws_of
 from sap.report.scores import unpruned, varying
 from sap.report.sweep import variant
 from sap.report.table import Cell, Column, Table, effect_columns, interval, number, percent, text
-from sap.stats.effect import MISSING_EFFECT, Effect, crossed_effect
+from sap.stats.effect import DIFFERENCES, MISSING_EFFECT, Effect, crossed_effect
 from sap.stats.summary import summarise
 
 Outcomes = Mapping[str, list[Array]]  # point -> (S, n_d) per domain: 1 where the probe is right
@@ -146,7 +146,7 @@ def _effect(results: Results, outcomes: Outcomes, point: str | None, reference: 
     sides = [
         [np.stack(cells) for cells in zip(*(outcomes[draw] for draw in side), strict=True)] for side in (own, other)
     ]
-    return crossed_effect([a - b for a, b in zip(*sides, strict=True)])
+    return crossed_effect([a - b for a, b in zip(*sides, strict=True)], DIFFERENCES)
 
 
 def _draws(results: Results, point: str, probed: Collection[str]) -> list[str]:

@@ -15,7 +15,7 @@ from sap.evaluate.rows import TRIGGERED
 from sap.report.frame import Results
 from sap.report.outcomes import Array
 from sap.report.readers import SETTING_COLUMNS
-from sap.stats.effect import MISSING_EFFECT, Effect, crossed_effect
+from sap.stats.effect import DIFFERENCES, MISSING_EFFECT, Effect, crossed_effect
 
 EVERYONE = "none"  # the fold in which every domain has a client and none is held out
 ADAPTIVE, PLAIN_TWIN = "adaptive", "sign_flip"  # the first hides the second from the server
@@ -216,7 +216,7 @@ def minus(left: Level | None, right: Level | None) -> Level | None:
 
 def effect_of(found: Level | None) -> Effect:
     """Mean over domains with its interval."""
-    return crossed_effect([array[None] for array in found.values()]) if found else MISSING_EFFECT
+    return crossed_effect([array[None] for array in found.values()], DIFFERENCES) if found else MISSING_EFFECT
 
 
 def mean_of(found: Level | None) -> float:

@@ -11,7 +11,7 @@ from sap.evaluate.rows import VALIDATION
 from sap.report.frame import Results
 from sap.report.outcomes import Array
 from sap.report.table import BELOW, Column, Table, effect_columns, interval, number, percent, text
-from sap.stats.effect import MISSING_EFFECT, crossed_effect
+from sap.stats.effect import DIFFERENCES, MISSING_EFFECT, crossed_effect
 from sap.stats.summary import summarise
 from sap.stats.ties import largest
 
@@ -133,7 +133,8 @@ def _record(results: Results, family: str, mode: str, floor: list[Array] | None)
     if cells is not None:
         total = summarise(np.mean([cell.mean(axis=2)[0] for cell in cells], axis=0))
         if floor is not None:
-            change = crossed_effect([cell - start[None] for cell, start in zip(cells, floor, strict=True)])
+            gains = [cell - start[None] for cell, start in zip(cells, floor, strict=True)]
+            change = crossed_effect(gains, DIFFERENCES)
     counts = sorted(Counter(choice.values()).items()) if choice else []
     return {
         "accuracy": total.mean,

@@ -10,6 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
+
+from sap.stats.ties import snapped
+
+UNSEEN = float(norm.ppf(0.975) ** 2)  # 3.84 images: how many may change, of a test set on which none did
+WHOLE = 10  # differing images of full size that `unseen` has met before it meets any
 
 
 class Terms(NamedTuple):
@@ -113,12 +119,34 @@ def standard_error(values: Sequence[NDArray]) -> tuple[float, float]:
     return float(np.sqrt(variance)), float(1 / (share * sum(parts) + (1 - share) / df.image))
 
 
+def unseen(values: Sequence[NDArray]) -> tuple[float, float]:
+    """(variance, size): what images that differ, but of which the sample has none or few, add to Var of the mean.
+
+    `values` (R, S, n_d) per domain are answers or differences of answers: one image can change the mean of its domain
+    by 1/n_d and no more. None of n images that differs excludes that more than about 3/n do: without the sample's own
+    variance, UNSEEN of them is what the 95 % interval ± z √variance excludes (Wilson's score interval without its
+    centre). They are images of the smallest domain, whose images weigh most, and the same images under every draw and
+    seed: more trainings are not more images.
+
+    variance = UNSEEN size², size = m / (D n_min). m² is the mean square of what a differing image does to the mean
+    over draws and seeds, a share in [0, 1], over the observed ones and WHOLE that do all they can: 1 where none or
+    few differ, and learned where many differ, most of them under few trainings. A differing image is one whose
+    mean is not its domain's median. Beside k images that differ wholly, the interval is √(1 + 3.84/k) times as wide.
+    """
+    means = [value.mean(axis=(0, 1)) for value in values]
+    moves = snapped(np.concatenate([mean - np.median(mean) for mean in means]))
+    most = max(1.0, *(np.abs(mean).max() for mean in means))  # above 1 where domains are weighed
+    share = (WHOLE * most**2 + np.square(moves).sum()) / (WHOLE + np.count_nonzero(moves))
+    size = float(np.sqrt(share)) / (len(values) * min(value.shape[2] for value in values))
+    return UNSEEN * size**2, size
+
+
 def variance_components(values: Sequence[NDArray]) -> dict[str, float]:
-    """Variances of what one draw and one seed give as mean over domains; `values` (R, S, n_d) float per domain.
+    """Variances of what one draw and one seed give as mean over domains; `values` (R, S, n_d) answers per domain.
 
     draw: between anchor draws; seed: between training seeds, NaN where there is one level; image: of the test set, what
     the images add whatever the draw and seed; residual: all interactions. Each is clipped at 0. So the variance of one
-    training's average is their sum. mean_se: the standard error of the mean over all draws and seeds, √Var.
+    training's average is their sum. mean_se: the standard error of the mean over all draws and seeds, with `unseen`.
     Everything is NaN where the values are not `estimable`.
     """
     if not estimable(values):
@@ -134,5 +162,5 @@ def variance_components(values: Sequence[NDArray]) -> dict[str, float]:
         "seed": seeds * seed if seeds > 1 else np.nan,
         "image": max(term.image - term.draw_image - term.seed_image + term.draw_seed_image, 0.0),
         "residual": max(residual, 0.0),
-        "mean_se": standard_error(values)[0],
+        "mean_se": float(np.sqrt(standard_error(values)[0] ** 2 + unseen(values)[0])),
     }

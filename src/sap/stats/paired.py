@@ -68,8 +68,10 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
 def detectable_difference(n: int, discordant: float, power: float = 0.8, alpha: float = 0.05) -> float:
     """Smallest accuracy difference (a share) that McNemar's test of n images finds with `power` at two-sided `alpha`.
 
-    discordant: share of images that exactly one of the two methods gets right. (z_{1−α/2} + z_power) √(discordant/n),
-    the normal approximation (Connor 1987 without its second-order term). A value above `discordant` means that no
-    difference can be found: the difference is never larger than the share of images that differ.
+    discordant: share of images that exactly one of the two methods gets right. c √(discordant/n), c = z_{1−α/2} +
+    z_power, the normal approximation (Connor 1987 without its second-order term). A difference is never larger than the
+    share of images that differ: where that is too small to hold one, c²/n, which is about 8 images that all differ one
+    way. So models that differ on no image still have a smallest difference; above 1, n images find none.
     """
-    return float((ndtri(1 - alpha / 2) + ndtri(power)) * np.sqrt(discordant / n))
+    c = ndtri(1 - alpha / 2) + ndtri(power)
+    return float(max(c * np.sqrt(discordant / n), c**2 / n))

@@ -31,9 +31,12 @@ def stratified_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of `statistic` of (S, D) scores; each domain's seeds are resampled on their own.
 
+    (−∞, ∞) where no two runs of a domain differ, one seed among them: nothing is known of the spread.
     `statistic` takes scores and the axis that it runs over, as numpy's mean does.
     """
-    scores = np.asarray(scores, dtype=np.float64)
+    scores = snapped(scores)
+    if not np.ptp(scores, axis=0).any():
+        return -np.inf, np.inf
     drawn = np.random.default_rng(seed).integers(len(scores), size=(resamples, *scores.shape))
     found = statistic(np.take_along_axis(scores[None], drawn, axis=1).reshape(resamples, -1), axis=1)
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
