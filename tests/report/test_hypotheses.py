@@ -85,7 +85,8 @@ def test_a_probe_that_loses_the_domain_and_keeps_the_class_is_seen_against_all_r
         effect = probe_effect(evidence, sap, reference, "domain")
         assert effect.low < -GAPS["domain"] * ratio < effect.high < 0
         kept = probe_effect(evidence, sap, reference, "class")
-        assert (kept.estimate, kept.low, kept.high) == (0, 0, 0)
+        assert kept.estimate == 0
+        assert 0 < kept.high == -kept.low < 0.02  # no answer differs; so many images exclude no less
     frame = probe_frame(evidence).set_index("point")
     assert frame.loc[sap, "domain_random"] == pytest.approx(probe_effect(evidence, sap, plain, "domain").estimate)
     assert frame.loc[sap, "domain_chance"] == 0.25
