@@ -2,8 +2,10 @@
 PYTHON ?= python3
 CORES ?= all
 VENV := .venv
-BIN := $(abspath $(VENV))/bin
-export PATH := $(BIN):$(PATH)
+# Relative: make takes an absolute path with a space for two.
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONUTF8 := 1
 
 .PHONY: run study headroom test lint report status why unused environment clean
 

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sap.errors import MachineError, SapError
+from sap.errors import MachineError, SapError, out_of_memory
 from sap.io import canonical, sealed, write_jsonl
 
 FAILED = "failed.jsonl"
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # torch's words on GPUs and on the CPU
 
 
 def sentence_of(error: Exception) -> str:
@@ -22,7 +21,7 @@ def sentence_of(error: Exception) -> str:
 
     Raises the error where no row is to blame: the machine lacks memory or disk space, so the job has to end.
     """
-    if isinstance(error, (MachineError, MemoryError, OSError)) or lacks_memory(error):
+    if isinstance(error, (MachineError, OSError)) or out_of_memory(error):
         raise error
     if isinstance(error, SapError):
         return str(error)
@@ -40,11 +39,6 @@ def writable(row: dict[str, Any]) -> dict[str, Any]:
             "Compare the adapters' norms, leave that client out, or lower the point's scale."
         ) from None
     return row
-
-
-def lacks_memory(error: Exception) -> bool:
-    """True where torch says that memory does not suffice."""
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def write_failures(folder: str | Path, failed: Iterable[Mapping[str, Any]]) -> None:

@@ -5,7 +5,6 @@ takes it through `verified`. A folder without a meta.json of ours, such as someb
 """
 
 import csv
-import errno
 import hashlib
 import json
 import os
@@ -19,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from sap import foreign
-from sap.errors import MachineError, damaged, shown, unreadable
+from sap.errors import MachineError, damaged, not_written, shown, unreadable
+from sap.escape import csv_cell
 
 META_BYTES = 2**23  # an adapter's has 2 kB; that of a merge names every layer twice: 190 bytes for each of 40,000
 
@@ -69,25 +69,25 @@ def seed_of(*names: str | int) -> int:
 def atomic(path: str | Path) -> Iterator[Path]:
     """Write to a temporary name in the same folder; flush and rename on success, remove on failure.
 
-    A full disk becomes a SapError with the path and what to do; nothing half-written stays, and what a killed writer
-    of the same file left behind is removed.
+    A disk or folder that takes no more becomes a SapError with the path and what to do; nothing half-written stays, and
+    what a killed writer of the same file left behind is removed.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.tmp-{socket.gethostname()}-{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         yield temporary
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         temporary.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner can read
         os.replace(temporary, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if _disk_full(error):
-            raise MachineError(
-                f"no space left while writing {path}; nothing was kept. Free some space and run the same command again."
-            ) from error
+        with suppress(OSError):  # nothing is there where nothing can be written
+            temporary.unlink(missing_ok=True)
+        sentence = not_written(error, path)
+        if sentence:
+            raise MachineError(sentence) from error
         raise
 
 
@@ -118,12 +118,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _disk_full(error: BaseException) -> bool:
-    """True for a full disk or quota, also where a library (safetensors) only quotes it in its message."""
-    full = (errno.ENOSPC, errno.EDQUOT)
-    return getattr(error, "errno", None) in full or any(os.strerror(code) in str(error) for code in full)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -177,11 +171,12 @@ def sealed_rows(path: str | Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: list[str]) -> None:
-    """Write rows as CSV with a header, atomically."""
+    """Write rows as CSV with a header, atomically; texts as `csv_cell` writes them: no spreadsheet runs them."""
+    safe = ({name: csv_cell(cell) if isinstance(cell, str) else cell for name, cell in row.items()} for row in rows)
     with atomic(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
         writer = csv.DictWriter(handle, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(safe)
 
 
 def read_csv(path: str | Path) -> list[dict[str, str]]:

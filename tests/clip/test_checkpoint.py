@@ -2,15 +2,16 @@
 
 import json
 import shutil
-import urllib.error
+from types import SimpleNamespace
 
+import huggingface_hub
 import numpy as np
 import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sap.clip import sources
+from sap.clip import download, sources
 from sap.clip.backbone import load_backbone
 from sap.clip.checkpoint import CONFIG_FILE, WEIGHTS_FILE, build_model, preprocess_of, read_config, save_checkpoint
 from sap.clip.options import BackboneOptions
@@ -241,14 +242,52 @@ def test_an_unknown_model_name_gets_the_nearest_one(tmp_path, weights):
         sources.from_checkpoint(checkpoint(tmp_path / "w.safetensors"))
 
 
-def test_a_tag_without_network_says_model_tag_and_next_step(monkeypatch):
-    def no_network(*_args, **_kwargs):
-        raise urllib.error.URLError("no route to host")
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """An empty cache, and the names of what was asked of a network that is not there."""
+    asked = []
 
+    def no_network(*given, **_options):
+        asked.append(given[0])
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr(download, "get_hf_file_metadata", no_network)
     monkeypatch.setattr(open_clip, "download_pretrained", no_network)
-    options = BackboneOptions(kind="pretrained", model="ViT-B-32", pretrained="laion2b_s34b_b79k")
-    with pytest.raises(SapError, match=r"ViT-B-32 with tag laion2b_s34b_b79k.*Connect to the network"):
-        sources.from_pretrained(options)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return asked
+
+
+LAION = BackboneOptions(kind="pretrained", model="ViT-B-32", pretrained="laion2b_s34b_b79k")
+
+
+def test_without_network_one_question_is_asked_and_repository_file_and_cache_are_named(hub, tmp_path):
+    with pytest.raises(SapError, match=r"ViT-B-32 with tag laion2b_s34b_b79k.*Connect to the network") as error:
+        sources.from_pretrained(LAION)
+    for named in ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "open_clip_model.safetensors", str(tmp_path / "hub")):
+        assert named in str(error.value)
+    assert len(hub) == 1
+
+
+def test_without_network_the_cache_serves(hub, tmp_path, monkeypatch):
+    folder = tmp_path / "hub/models--laion--CLIP-ViT-B-32-laion2B-s34B-b79K"
+    (folder / "snapshots/abc").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs/main").write_text("abc", encoding="utf-8")
+    (folder / "snapshots/abc/open_clip_pytorch_model.bin").touch()
+    cfg = open_clip.get_pretrained_cfg("ViT-B-32", "laion2b_s34b_b79k")
+    assert download.tag_weights(cfg, "it") == str(folder / "snapshots/abc/open_clip_pytorch_model.bin")
+    assert len(hub) == 1
+
+
+def test_with_a_network_open_clip_downloads_as_ever_whatever_the_hub_answers(hub, monkeypatch):
+    def not_found(*_given, **_options):
+        answer = SimpleNamespace(headers={}, request=None, status_code=404)
+        raise huggingface_hub.errors.HfHubHTTPError("no such file", response=answer)
+
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda cfg: cfg["hf_hub"])
+    for answer in (lambda *_given, **_options: None, not_found):
+        monkeypatch.setattr(download, "get_hf_file_metadata", answer)
+        assert download.tag_weights({"hf_hub": "somebody/model/"}, "it") == "somebody/model/"
 
 
 def test_a_tag_downloads_converts_and_keeps_the_tags_preprocessing(monkeypatch, config, weights, tmp_path):

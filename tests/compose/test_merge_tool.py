@@ -115,6 +115,14 @@ def test_the_mean_of_any_ranks_alphas_and_scalings_is_exact_in_stock_peft(merge,
     assert json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"] == "LORA"
 
 
+def test_a_folder_called_like_a_command_of_the_terminal_is_only_named(merge, adapters, tmp_path):
+    (tmp_path / "med").rename(tmp_path / "\x1b[2J\nwrote adapter to x")
+    summary, _ = merge("law", "\x1b[2J\nwrote adapter to x")
+    assert "merged 2 adapters: \\x1b[2J\\nwrote adapter to x, law" in summary
+    assert "\x1b" not in summary
+    assert summary.count("\nwrote ") == 1
+
+
 def test_weights_belong_to_the_adapters_in_the_order_in_which_they_are_named(merge, adapters):
     _, folder = merge("med", "law", "art", "--method", "weighted_mean", "--weights", 1, 2, 5)
     assert_peft_computes(folder, mean_of(adapters, med=1, law=2, art=5))

@@ -2,7 +2,9 @@
 
 import pytest
 
-from sap.plan.datasets import listing_of
+from sap.errors import SapError
+from sap.plan.datasets import classes_of, domains_of, listing_of
+from sap.plan.places import inputs_of, stamp_of
 
 
 @pytest.fixture
@@ -48,3 +50,40 @@ def test_dates_hidden_files_and_other_domains_do_not(domain, change):
     before = listing_of(data, "photo")
     change(folder)
     assert listing_of(data, "photo") == before
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m", "two\nlines", "\u202egnp", b"\xff".decode("utf-8", "surrogateescape")])
+def test_a_folder_name_that_a_terminal_would_obey_is_refused(tmp_path, name):
+    for domain, class_name in (("photo", "cat"), ("photo", "dog"), (name, "cat")):
+        (tmp_path / domain / class_name).mkdir(parents=True)
+    data = {"source": "folder", "root": str(tmp_path), "domains": []}
+    with pytest.raises(SapError, match=r"folder name '.*\\.*' is not plain UTF-8 text\. Rename the folder") as error:
+        domains_of(data)
+    assert str(error.value).isprintable()
+    assert domains_of(data | {"domains": ["photo"]}) == ["photo"]
+    (tmp_path / "photo" / name).mkdir()
+    with pytest.raises(SapError, match="Rename the folder"):
+        classes_of(data | {"domains": ["photo"]})
+
+
+def test_a_domain_with_a_brace_is_refused_because_snakemake_has_no_escape(tmp_path):
+    for domain in ("photo", "{target}"):
+        (tmp_path / domain).mkdir()
+    with pytest.raises(SapError, match=r"data\.domains: '\{target\}' has a brace"):
+        domains_of({"source": "folder", "root": str(tmp_path), "domains": []})
+
+
+def test_of_files_with_braces_a_stamp_is_watched_and_others_are_inputs(tmp_path):
+    odd, plain = tmp_path / "{x}" / "captions.csv", tmp_path / "captions.csv"
+    odd.parent.mkdir()
+    odd.touch(), plain.touch()
+    files = [str(odd), str(plain)]
+    assert inputs_of(files) == [str(plain)]
+    assert stamp_of([str(plain)]) == ""
+    before = stamp_of(files)
+    assert before == stamp_of(files)
+    odd.write_text("file,caption\n", encoding="utf-8")
+    assert stamp_of(files) != before
+    odd.unlink()
+    with pytest.raises(SapError, match=r"captions\.csv cannot be read"):
+        stamp_of(files)

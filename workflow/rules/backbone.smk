@@ -1,7 +1,7 @@
 rule prepare_backbone:
     """The frozen CLIP in open_clip's own format: pretrained on the digits corpus, downloaded, or read from a file."""
     input:
-        files_of(STUDY.settings["backbone"]),
+        inputs_of(files_of(STUDY.settings["backbone"])),
     output:
         weights=ensure("results/backbones/{backbone_id}/open_clip_model.safetensors", non_empty=True),
         config="results/backbones/{backbone_id}/open_clip_config.json",
@@ -18,6 +18,7 @@ rule prepare_backbone:
     params:
         settings=settings("prepare_backbone", "backbone_id"),
         code=code("prepare_backbone"),
+        files=stamp_of(files_of(STUDY.settings["backbone"])),
         out=subpath(output.meta, parent=True),
     message:
         "prepare the backbone {wildcards.backbone_id}"

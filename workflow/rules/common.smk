@@ -3,8 +3,10 @@
 import json
 import sys
 
+from sap.cli import use_utf8
 from sap.devices import visible_devices
 from sap.errors import SapError
+from sap.escape import terminal
 from sap.io import canonical
 from sap.plan import evidence, manifest, reporting
 from sap.plan.backbones import files_of
@@ -15,17 +17,22 @@ from sap.plan.ids import ID_PATTERN
 from sap.plan.jobs import jobs_of
 from sap.plan.notes import notes
 from sap.plan.overlays import with_values
+from sap.plan.places import inputs_of, stamp_of
 from sap.plan.records import record, version_warnings
 from sap.plan.study import build_study
 from sap.report import catalogue
 
+use_utf8()  # names of files are read before any rule
+
 try:
     STUDY = build_study(with_values(config, workflow.config_settings.config_args or ()))
+except SapError as error:  # a user's mistake is one sentence, not a traceback through Snakemake
+    sys.exit(terminal(f"error in the config: {error}"))
+try:
+    manifest.update_index(STUDY)
+    manifest.store_codes(STUDY)
 except SapError as error:
-    # A user's mistake is one sentence, not a traceback through Snakemake.
-    sys.exit(f"error in the config: {error}")
-manifest.update_index(STUDY)
-manifest.store_codes(STUDY)
+    sys.exit(terminal(f"error: {error}"))
 PACKAGES = manifest.counted_packages(STUDY)
 if workflow.is_main_process:  # of a dry run, too; jobs read this file again
     for sentence in notes(STUDY):
@@ -35,26 +42,23 @@ if workflow.is_main_process:  # of a dry run, too; jobs read this file again
 GPU = 1 if visible_devices() else 0
 
 
-# Of a real run, not of a dry one: results/ is taken, what it uses is written down, and a library that has changed since
-# is named.
+# Of a real run, not of a dry one: results/ is taken, its uses are written down, and libraries that changed are named.
 onstart:
     if workflow.execution_settings.lock:
         try:
             claim_results()
         except SapError as error:
-            sys.exit(f"error: {error}")
+            sys.exit(terminal(f"error: {error}"))
     for sentence in version_warnings(jobs_of(STUDY, catalogue.files()), PACKAGES):
         print(f"warning: {sentence}", file=sys.stderr)
     record(STUDY, catalogue.files(), manifest.STORED)
 
 
-ID_NAMES = (
-    "data backbone classes train anchors saliency measure diagnose headroom probe privacy towers masks cohort point"
-)
+IDS = "data backbone classes train anchors saliency measure diagnose headroom probe privacy towers masks cohort point"
 
 
 wildcard_constraints:
-    **{f"{name}_id": ID_PATTERN for name in ID_NAMES.split()},
+    **{f"{name}_id": ID_PATTERN for name in IDS.split()},
     domain=r"[^/]+",
     target=r"[^/]+",
     trainee=r"[^/]+",

@@ -1,7 +1,7 @@
 rule draw_anchors:
     """The server's public image-text pairs; the first n of one draw are the set of size n."""
     input:
-        captions_of(STUDY.settings["anchors"]),
+        inputs_of(captions_of(STUDY.settings["anchors"])),
         backbone=f"{STUDY.backbone_folder}/meta.json",
     output:
         anchors=ensure("results/anchors/{anchors_id}/anchors.safetensors", non_empty=True),
@@ -18,6 +18,7 @@ rule draw_anchors:
     params:
         settings=settings("draw_anchors", "anchors_id"),
         code=code("draw_anchors"),
+        files=stamp_of(captions_of(STUDY.settings["anchors"])),
         backbone=subpath(input.backbone, parent=True),
         out=subpath(output.meta, parent=True),
     message:

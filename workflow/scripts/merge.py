@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sap.cli import run
 from sap.errors import SapError
+from sap.escape import terminal
 from sap.plan.choices import FIELDS, field, list_methods, read_point
 from sap.plan.settings import schema
 from sap.point import DEFAULTS
@@ -48,7 +49,8 @@ def main(args: argparse.Namespace) -> None:
 
         names = ("out", "form", "rank", "base", "missing", "any_base", "force", "seed")
         request = Request(**{name: getattr(args, name) for name in names})
-        print("\n".join(merge_adapters(args.adapters, args.weights, point, request)))
+        for line in merge_adapters(args.adapters, args.weights, point, request):
+            print(terminal(line))
 
 
 def merge_plan(args: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from sap.clip.checkpoint import (
     read_config,
     read_weights,
 )
+from sap.clip.download import tag_weights
 from sap.clip.options import INTERPOLATIONS, RESIZE_MODES, BackboneOptions
 from sap.clip.supported import check_config, check_named, why_not
 from sap.errors import SapError
@@ -34,7 +35,7 @@ class Source(NamedTuple):
 
 
 def from_pretrained(options: BackboneOptions) -> Source:
-    """An open_clip model by name and pretrained tag; downloads the weights unless open_clip's cache has them.
+    """An open_clip model by name and pretrained tag; downloads the weights unless the hub's cache has them.
 
     Raises SapError for an unknown name or tag, a tag trained with the other GELU, and a download that fails.
     """
@@ -53,13 +54,7 @@ def from_pretrained(options: BackboneOptions) -> Source:
         raise SapError(f"backbone.pretrained: {unknown(f'tag of {name}', tag, own)}{more}")
     tag_cfg = open_clip.get_pretrained_cfg(name, tag)
     model = build_model(model_cfg, f"backbone.model {name}")  # refuses what cannot be used, before the download
-    try:
-        path = open_clip.download_pretrained(tag_cfg)
-    except Exception as error:  # each of the hub's and the URL library's own exceptions means: not here now
-        raise SapError(
-            f"backbone: the weights of {name} with tag {tag} could not be downloaded ({type(error).__name__}). "
-            "Connect to the network and run again, or set backbone.kind to checkpoint and name local files."
-        ) from error
+    path = tag_weights(tag_cfg, f"{name} with tag {tag}")
     load_weights(model, read_weights(path), path)
     return Source(model, model_cfg, preprocess_of(tag_cfg, model_cfg))
 

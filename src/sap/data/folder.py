@@ -1,7 +1,6 @@
 """Images from `root/domain/class/image`: what is there, in a fixed order, and its pixels, streamed."""
 
 import os
-import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ import numpy as np
 
 from sap.data.images import BadImage, Geometry, Rotations, read_image
 from sap.errors import SapError
+from sap.escape import terminal
 from sap.registry import unknown
 
 # Written by file managers, never by people; hidden files (.DS_Store) are passed over likewise.
@@ -46,12 +46,12 @@ def list_images(root: str | Path, domain: str, classes: Sequence[str]) -> tuple[
     folders of no class, names that are not plain text. Raises SapError for a domain or class with such a name.
     """
     list_classes(root, [domain])  # says so where root or domain is missing
-    odd = [name for name in (domain, *classes) if _text(name) != name]
+    odd = [name for name in (domain, *classes) if terminal(name) != name]
     if odd:
-        raise SapError(f"data.root: the folder name {_text(odd[0])!r} is not plain UTF-8 text. Rename the folder.")
+        raise SapError(f"data.root: the folder name {terminal(odd[0])!r} is not plain UTF-8 text. Rename the folder.")
     files, labels, strays = [], [], {}
     for entry in _visible(Path(root, domain)):
-        path = f"{domain}/{_text(entry.name)}"
+        path = f"{domain}/{terminal(entry.name)}"
         if not entry.is_dir():
             strays[path] = "lies beside the class folders"
         elif entry.name not in classes:
@@ -59,10 +59,10 @@ def list_images(root: str | Path, domain: str, classes: Sequence[str]) -> tuple[
     for label, name in enumerate(classes):
         folder = Path(root, domain, name)
         for entry in _visible(folder) if folder.is_dir() else ():
-            path = f"{domain}/{name}/{_text(entry.name)}"
+            path = f"{domain}/{name}/{terminal(entry.name)}"
             if entry.is_dir():
                 strays[path] = "a folder inside a class folder"
-            elif _text(entry.name) != entry.name:
+            elif terminal(entry.name) != entry.name:
                 strays[path] = "its name is not plain UTF-8 text"
             else:
                 files.append(path)
@@ -101,9 +101,3 @@ def decode(
 def _visible(folder: Path) -> list[Path]:
     names = sorted(os.listdir(folder))
     return [folder / name for name in names if not name.startswith(".") and name.lower() not in CLUTTER]
-
-
-def _text(name: str) -> str:
-    """The name, with control characters and bytes that are no UTF-8 written as escapes: it fits a line of CSV."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\x{ord(match[0]):02x}", text)

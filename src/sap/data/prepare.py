@@ -16,6 +16,7 @@ from sap.data.options import DataOptions
 from sap.data.split import check_shares, n_splits, split_rows
 from sap.data.store import SPLITS, write_examples, write_images, write_index
 from sap.errors import SapError
+from sap.escape import terminal
 from sap.progress import bar
 
 
@@ -122,7 +123,7 @@ def _report(file: str, reason: str, options: DataOptions) -> None:
     path = f"{options.root}/{file}"
     if options.problems.bad_image == "refuse":
         raise SapError(f"{path}: {reason}. Mend or remove it, or set data.problems.bad_image: skip.")
-    tqdm.write(f"skipped {path}: {reason}")
+    tqdm.write(terminal(f"skipped {path}: {reason}"))
 
 
 def _check_classes(labels: np.ndarray, classes: Sequence[str], domain: str, options: DataOptions) -> None:

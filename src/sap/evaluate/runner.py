@@ -13,9 +13,9 @@ from torch.nn import functional
 from sap.clip.backbone import Backbone
 from sap.clip.precision import resolve
 from sap.clip.tower import above, below, first_adapted
-from sap.errors import MachineError, SapError
+from sap.errors import MachineError, SapError, out_of_memory
 from sap.evaluate.rows import VALIDATION, row_domains
-from sap.failures import lacks_memory, sentence_of, writable
+from sap.failures import sentence_of, writable
 from sap.update import Update
 
 CACHE_BYTES = 2**31  # of test images (or what enters the first adapted block) in main memory
@@ -113,7 +113,7 @@ class Judge:
                 starts = range(0, len(test.rows), self.batch_size)
                 return np.concatenate([self._batch(test, start, head) for start in starts])
             except RuntimeError as error:
-                if not lacks_memory(error):
+                if not out_of_memory(error):
                     raise
             self.forget()  # after the handler: the error's traceback holds the batch that did not fit
             if self.features.device.type == "cuda":

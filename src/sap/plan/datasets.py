@@ -1,11 +1,12 @@
 """What the plan must know of images before any job runs: domains, classes, names of files. Folder listings only."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sap.errors import SapError
+from sap.escape import terminal
 from sap.io import digest
 from sap.registry import unknown
 
@@ -22,6 +23,10 @@ def domains_of(data: Mapping[str, Any]) -> list[str]:
     for domain in chosen:
         if domain not in known:
             raise SapError(f"data.domains: {unknown('domain', domain, known)}")
+    _check_plain(chosen)
+    for domain in chosen:
+        if {*"{}"} & {*domain}:  # it becomes part of the paths of results
+            raise SapError(f"data.domains: '{domain}' has a brace, which Snakemake reads as a wildcard. Rename it.")
     if len(set(chosen)) < len(chosen):
         raise SapError(f"data.domains must differ from one another, got {list(chosen)}.")
     return list(chosen)
@@ -37,7 +42,15 @@ def classes_of(data: Mapping[str, Any]) -> list[str]:
         raise SapError(
             f"data.root {root} holds {len(found)} class folder(s); expected root/domain/class/image with two or more."
         )
+    _check_plain(found)
     return sorted(found)
+
+
+def _check_plain(names: Iterable[str]) -> None:
+    """Refuse names that do something to a terminal, where Snakemake prints them, and names that are no text at all."""
+    for name in names:
+        if terminal(name) != name:
+            raise SapError(f"data.root: the folder name '{terminal(name)}' is not plain UTF-8 text. Rename the folder.")
 
 
 def listing_of(data: Mapping[str, Any], domain: str) -> str:

@@ -142,6 +142,8 @@ def _params(detail: str, upstream: bool) -> list[str]:
     found += [text for one in plans[0][:1] for other in plans[1][:1] for text in _plans(one, other, upstream)]
     if re.search(r"\bfiles-[0-9a-f]{10}\b", now):
         found.append("images of its folder came, went or were renamed")
+    if re.search(r"\bwatched-[0-9a-f]{10}\b", now):
+        found.append("a file that it reads was changed")
     return found or ([] if upstream else [f"its command has changed: {detail[:200]}"])
 
 

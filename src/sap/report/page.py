@@ -1,11 +1,11 @@
 """A table, or a text, as one HTML page, for readers of the Snakemake report: what is no HTML it can only download."""
 
-import re
 from html import escape
 from urllib.parse import quote
 
 from markdown_it import MarkdownIt
 
+from sap.escape import code_spans
 from sap.report.table import MISSING, Table
 
 _STYLE = """
@@ -38,7 +38,7 @@ def page(table: Table, title: str, name: str) -> str:
             if section:
                 body.append(f'<tr><th colspan="{len(table.columns)}">{escape(section)}</th></tr>')
             body += [_row(cells, kinds, "td") for cells in rows]
-        csv = quote(table.frame.to_csv(index=False, lineterminator="\n"))
+        csv = quote(table.csv())
         body += ["</tbody>", "</table>", *map(_sentence, table.notes)]
         body.append(f'<p><a download="{name}.csv" href="data:text/csv;charset=utf-8,{csv}">{name}.csv</a></p>')
     return _document(title, ["<body>", f"<h1>{escape(title)}</h1>", *body, "</body>"])
@@ -57,7 +57,7 @@ def _document(title: str, body: list[str]) -> str:
 
 def _sentence(text: str) -> str:
     """A paragraph; names between backticks, as Markdown has them, are code."""
-    return "<p>" + re.sub("`(.+?)`", r"<code>\1</code>", escape(text)) + "</p>"
+    return f"<p>{code_spans(text, escape, lambda code: f'<code>{escape(code)}</code>')}</p>"
 
 
 def _kind(cells: tuple[str, ...]) -> str:

@@ -1,5 +1,6 @@
 """What a plan names, read into pandas frames one by one; a file that is absent leaves its cells missing."""
 
+import csv
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sap.errors import SapError
+from sap.escape import plain_cell
 from sap.failures import handed_back
 from sap.io import canonical, read_meta, sealed_rows, verified
 
@@ -202,6 +204,7 @@ def _rows_so_far(path: str, found: Callable[[str], Path | None]) -> list[dict[st
     return list({(row["point"], row["domain"]): row for place in places for row in sealed_rows(place)[0]}.values())
 
 
+NAMES = ("client", "client_a", "client_b", "layer", "draw_a", "draw_b")
 EVIDENCE = {  # stage -> its csv files
     "compare_towers": ("towers",),
     "compare_masks": ("masks", "kept"),
@@ -217,16 +220,25 @@ def evidence(plan: Mapping[str, Any], found: Callable[[str], Path | None]) -> di
         folders = [job["folder"] for job in plan.get("evidence", {}).get(stage, [])]
         for name in names:
             places = filter(None, (found(f"{folder}/{name}.csv") for folder in folders))
-            parts = [pd.read_csv(verified(place), dtype={"draw_a": str, "draw_b": str}) for place in places]
+            parts = [_frame(place) for place in places]
             frames[name] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return frames
 
 
 def tables(paths: Iterable[str], columns: list[str], found: Callable[[str], Path | None]) -> pd.DataFrame:
     """Tables of one kind, one below the other, in these columns."""
-    frames = [pd.read_csv(verified(path)) for path in map(found, paths) if path]
+    frames = [_frame(path) for path in map(found, paths) if path]
     frames = [frame for frame in frames if len(frame)]
     return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+
+
+def _frame(path: Path) -> pd.DataFrame:
+    """A csv file of ours; names stay texts, also those that look like a number or like a missing one (`15`, `NA`)."""
+    with open(verified(path), encoding="utf-8", newline="") as handle:
+        columns = next(csv.reader(handle), [])
+    missing = {column: ["", "nan"] for column in columns if column not in NAMES}
+    frame = pd.read_csv(path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=missing)
+    return frame.assign(**{name: frame[name].map(plain_cell) for name in NAMES if name in columns})
 
 
 def _numeric(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

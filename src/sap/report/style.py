@@ -61,6 +61,7 @@ _RC = {
     "hatch.linewidth": 0.5,
     "hatch.color": "#b0b0b0",
     "text.color": INK,
+    "text.parse_math": False,  # a domain may be called a$b$
     "figure.constrained_layout.use": True,
     "pdf.fonttype": 42,  # embed TrueType: text stays text in the paper
     "svg.fonttype": "none",

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from sap.escape import markdown
 from sap.report.claim_points import NotTestable, sap_point, unpruned_mean
 from sap.report.claims import claims_frame
 from sap.report.effects import accuracy, difference
@@ -12,6 +13,7 @@ from sap.report.frame import Results
 from sap.report.headroom import BETWEEN_MERGES, headroom_frame
 from sap.report.ledger import ledger_frame
 from sap.report.table import MISSING, effect_columns, interval, is_missing, points_of, sample
+from sap.report.write import markdown_row
 
 LIMITS = (
     "Domains are fixed: intervals are over anchor draws, training seeds and test images, not over data sets. "
@@ -36,8 +38,8 @@ def _setting(results: Results) -> str:
     lines = [
         "## Setting",
         "",
-        f"- data: {plan['dataset']}, {len(plan['classes'])} classes, domains {', '.join(results.domains)}; held out "
-        f"in turn: {', '.join(results.targets)} (test images: {_counts(results)})",
+        f"- data: {plan['dataset']}, {len(plan['classes'])} classes, domains {_names(results.domains)}; held out "
+        f"in turn: {_names(results.targets)} (test images: {markdown(_counts(results))})",
         f"- {clients} clients, one upload each, LoRA on the visual tower of a frozen CLIP (`{_last(plan)}`); the "
         "server never sees their images",
         f"- seeds: {len(results.seeds)} trainings × {draws} anchor draws of {plan['public']['size']} public pairs",
@@ -50,7 +52,11 @@ def _setting(results: Results) -> str:
         )
     rooms = headroom_frame(results)
     sentence = "" if rooms.empty else rooms["sentence"].iloc[-1]
-    return "\n".join([*lines, f"- headroom: {sentence} {BETWEEN_MERGES}"] if sentence else lines)
+    return "\n".join([*lines, f"- headroom: {markdown(sentence)} {BETWEEN_MERGES}"] if sentence else lines)
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(map(markdown, names))
 
 
 def _last(plan: dict) -> str:
@@ -80,7 +86,7 @@ def _numbers(results: Results) -> str:
         level, change = accuracy(results, point), difference(results, point, start)
         shown = interval("level", sign="")(effect_columns("level", level))
         delta = "–" if point == start else interval("change")(effect_columns("change", change))
-        lines.append(f"| {label} | {shown} | {delta} | {sample(level._asdict())} |")
+        lines.append(markdown_row([label, shown, delta, sample(level._asdict())]))
     note = "Mean over the held-out domains, 95 % intervals over draws × seeds × test images; all methods: `main.md`."
     return "\n".join([*lines, "", note])
 
@@ -95,9 +101,10 @@ def _verdicts(results: Results) -> str:
         )
         weakest = parts.loc[parts["detectable"].fillna(-1).idxmax()]
         shown = "–" if is_missing(weakest["detectable"]) else f"{100 * weakest['detectable']:.1f}"
-        says = f"{first['claim']}: {first['says']}"
-        why = f" ({first['why']})" if first["why"] else ""
-        lines.append(f"| {says} | **{first['verdict']}**{why} | {effects or '–'} | {shown} | {sample(weakest)} |")
+        says = markdown(f"{first['claim']}: {first['says']}")
+        why = f" ({markdown(first['why'])})" if first["why"] else ""
+        rest = markdown_row([effects or "–", shown, sample(weakest)])
+        lines.append(f"| {says} | **{first['verdict']}**{why} {rest}")
     note = (
         "Rules fixed before the numbers (`sap.stats.verdict`): supported where Holm's p over the claims is under 0.05, "
         f"refuted where the interval excludes every effect of {points_of(results.plan.get('margin', 0.01))} or "
@@ -128,7 +135,7 @@ def _uses(row: pd.Series) -> str:
 def _listed(names: Iterable[str], most: int = 6) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return "; ".join(names[:most]) + more
+    return "; ".join(map(markdown, names[:most])) + more
 
 
 def _limits() -> str:

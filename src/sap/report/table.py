@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from sap.escape import csv_cell
+
 if TYPE_CHECKING:
     from sap.stats.effect import Effect
 
@@ -36,6 +38,12 @@ class Table:
     def headers(self) -> list[str]:
         """Printed headers."""
         return [column.header for column in self.columns]
+
+    def csv(self) -> str:
+        """The frame in full precision; a text that a spreadsheet would run as a formula begins with a `'`."""
+        safe = self.frame.rename(columns=csv_cell)
+        safe = safe.map(lambda value: csv_cell(value) if isinstance(value, str) else value)
+        return safe.to_csv(index=False, lineterminator="\n")
 
     def sections(self) -> list[tuple[str, list[list[str]]]]:
         """(section title, printed rows) in the frame's order; one untitled section where rows are not grouped."""

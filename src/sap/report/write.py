@@ -1,8 +1,10 @@
 """Tables to CSV, Markdown, LaTeX and HTML; figures to PDF and PNG. Same content, same bytes."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sap import escape
 from sap.io import atomic, write_text
 from sap.report.page import page, prose
 from sap.report.table import Table
@@ -10,43 +12,11 @@ from sap.report.table import Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "&": r"\&",
-        "%": r"\%",
-        "$": r"\$",
-        "#": r"\#",
-        "_": r"\_",
-        "{": r"\{",
-        "}": r"\}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"$<$",
-        ">": r"$>$",
-        "|": r"$|$",
-        "±": r"$\pm$",
-        "−": r"$-$",
-        "×": r"$\times$",
-        "·": r"$\cdot$",
-        "↓": r"$\downarrow$",
-        "†": r"$^{\dagger}$",
-        "‡": r"$^{\ddagger}$",
-        "Δ": r"$\Delta$",
-        "ρ": r"$\rho$",
-        "λ": r"$\lambda$",
-        "–": "--",
-        "→": r"$\rightarrow$",
-        "…": r"\dots{}",
-    }
-)
-
 
 def write_table(table: Table, title: str, name: str, folder: str | Path) -> None:
     """Write NAME.csv (full precision), NAME.md, NAME.tex and NAME.html (printed) into a folder."""
     folder = Path(folder)
-    with atomic(folder / f"{name}.csv") as temporary:
-        table.frame.to_csv(temporary, index=False, lineterminator="\n")
+    write_text(folder / f"{name}.csv", table.csv())
     write_text(folder / f"{name}.md", markdown(table, title))
     write_text(folder / f"{name}.tex", latex(table, title, f"tab:{name}"))
     write_text(folder / f"{name}.html", page(table, title, name))
@@ -69,37 +39,35 @@ def markdown(table: Table, title: str) -> str:
     """The printed table as a Markdown page: title, table (a bold line opens each section), notes."""
     lines = [f"# {title}", ""]
     if table.frame.empty:
-        return "\n".join([*lines, table.empty, ""])
-    lines += [_markdown_row(table.headers()), "|" + " :-- |" + " --: |" * (len(table.columns) - 1)]
+        return "\n".join([*lines, _markdown_sentence(table.empty), ""])
+    lines += [markdown_row(table.headers()), "|" + " :-- |" + " --: |" * (len(table.columns) - 1)]
     for section, rows in table.sections():
         if section:
-            lines.append(_markdown_row([f"**{section}**"] + [""] * (len(table.columns) - 1)))
-        lines += [_markdown_row(row) for row in rows]
-    return "\n".join([*lines, "", *(f"{note}  " for note in table.notes), ""])
+            lines.append(f"| **{escape.markdown(section)}** |" + "  |" * (len(table.columns) - 1))
+        lines += [markdown_row(row) for row in rows]
+    return "\n".join([*lines, "", *(f"{_markdown_sentence(note)}  " for note in table.notes), ""])
 
 
 def latex(table: Table, title: str, label: str) -> str:
-    r"""The printed table as a `table*` for \usepackage{booktabs}; specials are escaped."""
+    r"""The printed table as a `table*` for \usepackage{booktabs}, in ASCII."""
     head = [r"\begin{table*}[t]", r"\centering\small\setlength{\tabcolsep}{4pt}"]
-    head += [rf"\caption{{{escape(title)}.}}", rf"\label{{{label}}}"]
+    head += [rf"\caption{{{escape.latex(title)}.}}", rf"\label{{{label}}}"]
     if table.frame.empty:
-        body = [r"\begin{tabular}{l}", r"\toprule", escape(table.empty) + r" \\", r"\bottomrule"]
+        body = [r"\begin{tabular}{l}", r"\toprule", _latex_sentence(table.empty) + r" \\", r"\bottomrule"]
     else:
         width = len(table.columns)
         body = [rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}", r"\toprule", _latex_row(table.headers())]
         for section, rows in table.sections():
             body.append(r"\midrule")
             if section:
-                body.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{escape(section)}}}}} \\")
+                body.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{escape.latex(section)}}}}} \\")
             body += [_latex_row(row) for row in rows]
         body.append(r"\bottomrule")
-    tail = [r"\end{tabular}", *(rf"\par\smallskip\footnotesize {escape(note)}" for note in _shown_notes(table))]
+    tail = [
+        r"\end{tabular}",
+        *(rf"\par\smallskip\footnotesize {_latex_sentence(note)}" for note in _shown_notes(table)),
+    ]
     return "\n".join([*head, *body, *tail, r"\end{table*}", ""])
-
-
-def escape(text: str) -> str:
-    """A text with LaTeX's specials escaped and our few symbols in mathematics."""
-    return text.translate(_LATEX)
 
 
 def _shown_notes(table: Table) -> list[str]:
@@ -107,8 +75,17 @@ def _shown_notes(table: Table) -> list[str]:
 
 
 def _latex_row(cells: list[str]) -> str:
-    return " & ".join(escape(cell) for cell in cells) + r" \\"
+    return " & ".join(map(escape.latex, cells)) + r" \\"
 
 
-def _markdown_row(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def _latex_sentence(text: str) -> str:
+    return escape.code_spans(text, escape.latex, lambda code: rf"\texttt{{{escape.latex(code)}}}")
+
+
+def markdown_row(cells: Iterable[str]) -> str:
+    """One row of a Markdown table; the cells are texts, not markup."""
+    return f"| {' | '.join(map(escape.markdown, cells))} |"
+
+
+def _markdown_sentence(text: str) -> str:
+    return escape.code_spans(text, escape.markdown, lambda code: f"`{' '.join(code.split())}`")
