@@ -28,7 +28,7 @@ def test_a_merge_that_cannot_be_audited_costs_no_other_its_rows(tmp_path, tiny_c
     failed = {row["point"]: row["error"] for row in read_jsonl(out / "failed.jsonl")}
     assert set(failed) == {"endless", "refused"}
     assert failed["endless"].startswith("LinAlgError: linalg.svd: The algorithm failed to converge")
-    assert "krum needs n >= 2f+3 clients" in failed["refused"]
+    assert "krum: needs n >= 2f+3 clients" in failed["refused"]
     plan["points"] = [WHOLE, HALF]
     run_script("audit", plan, tmp_path / "audit")
     assert read_jsonl(out / "audit.jsonl") == rows

@@ -17,6 +17,7 @@ DOMAIN = "tests/data/test_prepare_domain.py"
 SPLIT = "tests/data/test_split_and_partition.py"
 DIGITS = "tests/data/test_digits.py"
 CLIENT = "tests/train/test_client.py"
+IMAGES = "tests/data/test_images.py"
 HOLD = "tests/train/test_examples.py"
 LORA = "tests/clip/test_lora.py"
 CHECKPOINT = "tests/clip/test_checkpoint.py"
@@ -43,6 +44,7 @@ EFFECTS = {
     "data.problems.bad_image": f"{DOMAIN}::test_refuse_stops_with_path_reason_and_next_step_and_writes_nothing",
     "data.problems.missing_class": f"{DOMAIN}::test_a_missing_class_is_refused_or_allowed",
     "data.problems.thin_class": f"{DOMAIN}::test_a_thin_class_is_refused_or_trained_on",
+    "data.exif": f"{IMAGES}::test_exif_rotation_is_applied_as_pillow_does_where_that_is_asked_for",
     "data.digits.size": f"{DIGITS}::test_any_allowed_size_can_be_drawn",
     "data.digits.per_class": f"{DIGITS}::test_a_domain_holds_per_class_images_of_each_class",
     "data.digits.corpus": f"{DIGITS}::test_corpus_captions_name_their_digit",

@@ -51,6 +51,9 @@ def test_an_odd_model_config_is_one_sentence(tmp_path, text, words):
 
 def test_a_pipe_and_a_missing_file_are_one_sentence(tmp_path):
     os.mkfifo(tmp_path / "pipe.json")
-    for name in ("pipe.json", "missing.json"):
-        with pytest.raises(SapError, match=rf"backbone\.model_config: .*{name} is no file. Name a JSON file"):
+    for name, words in (
+        ("pipe.json", "is not a regular file"),
+        ("missing.json", "does not exist. Name a file that does"),
+    ):
+        with pytest.raises(SapError, match=rf"backbone\.model_config: .*{name} {words}"):
             input_of(settings(tmp_path / name))

@@ -146,7 +146,7 @@ def test_a_point_that_cannot_be_merged_costs_no_other_its_probe(study, tiny_clip
     assert meta["points"] == ["whole", "zero_shot"]
     (failure,) = read_jsonl(study / "probe/failed.jsonl")
     assert (failure["stage"], failure["point"], failure["seed"]) == ("probe", "broken", 0)
-    assert "krum needs n >= 2f+3 clients" in failure["error"]
+    assert "krum: needs n >= 2f+3 clients" in failure["error"]
 
 
 def test_a_study_of_which_no_point_can_be_probed_has_files_without_rows(study, tiny_clip_folder):

@@ -90,9 +90,14 @@ def _configs(backbone: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[st
 
 def _user_json(path: str | Path, key: str) -> Mapping[str, Any]:
     try:
-        config = read_json(real_file(path, JSON_BYTES))
+        real_file(path, JSON_BYTES)
     except SapError as error:
         raise SapError(f"{key}: {error}") from error
+    try:
+        config = read_json(path)
+    except SapError as error:
+        reason = shown(str(error.__cause__))
+        raise SapError(f"{key}: {path} is no readable JSON file ({reason}). Name one in open_clip's format.") from error
     if not isinstance(config, dict):
         raise SapError(f"{key}: {path} must hold a JSON object in open_clip's format, got {type(config).__name__}.")
     return config
