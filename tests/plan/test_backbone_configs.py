@@ -24,8 +24,8 @@ def test_the_size_of_a_config_is_the_size_of_the_images(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[" * 200_000, "cannot be read"),
-        ("{", "cannot be read"),
+        ("[" * 200_000, "is no readable JSON file"),
+        ("{", "is no readable JSON file"),
         ('{"vision_cfg": {"image_size": NaN}}', "NaN is not a JSON number"),
         ('{"a": "' + "x" * 2**20 + '"}', "a file of this kind at most 1048576"),
         ("[]", "must hold a JSON object"),
