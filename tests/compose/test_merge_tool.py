@@ -343,7 +343,7 @@ def test_adapters_that_do_not_fit_are_refused_with_the_first_difference(merge, a
         (["law", "med", "--method", "weighted_mean"], r"merge\.weighted_mean weighs the adapters. Add --weights"),
         (["law", "med", "--method", "weighted_mean", "--weights", "1"], r"--weights must be 2 positive numbers"),
         (["law", "med", "--method", "weighted_mean", "--weights", "1", "nan"], r"must be 2 positive numbers"),
-        (["law", "med", "--method", "weighted_mean", "--weights", "1e308", "1e308"], r"weight or sample count below 2\*\*53, got 1e\+308"),
+        (["law", "med", "--method", "weighted_mean", "--weights", "1e308", "1e308"], r"below 2\*\*53, got 1e\+308"),
         (["law", "med", "--method", "product_of_means"], r"needs equal ranks"),
         (["law", "med", "--as", "checkpoint"], r"--as checkpoint needs --base"),
         (["law", "med", "--base", "law"], r"--base is read only with --as checkpoint"),

@@ -186,7 +186,7 @@ def test_stacks_show_factors_dense_and_shares():
 )
 def test_shares_need_positive_numbers(weight):
     for weights in ({"a": 1, "b": weight}, {"a": 1}):
-        with pytest.raises(SapError, match="'b' must have a positive weight or sample count, got "):
+        with pytest.raises(SapError, match=r"'b' must have a positive weight or sample count below 2\*\*53, got "):
             client_shares(("a", "b"), weights)
 
 
@@ -194,7 +194,7 @@ def test_weights_may_be_fractions_but_none_so_large_that_another_vanishes():
     assert client_shares(("a", "b"), {"a": 0.75, "b": 0.25}).tolist() == [0.75, 0.25]
     assert client_shares(("a", "b"), {"a": 2**53 - 1, "b": 2**53 - 1}).tolist() == [0.5, 0.5]
     for large in (1e308, 2**53):
-        with pytest.raises(SapError, match=r"client 'a' must have a positive weight or sample count below 2\*\*53, got"):
+        with pytest.raises(SapError, match=r"'a' must have a positive weight or sample count below 2\*\*53"):
             client_shares(("a", "b"), {"a": large, "b": 1})
 
 
