@@ -19,9 +19,10 @@ def study(tmp_path_factory):
     for domain in DOMAINS:
         for name in ("Hund", "Kätzchen"):
             (root / "images" / domain / name).mkdir(parents=True)
-            (root / "images" / domain / name / "1.png").touch()
+            for image in ("1.png", "2.png", "3.png"):
+                (root / "images" / domain / name / image).touch()
     (root / "anchors").mkdir()
-    (root / "anchors/captions.csv").write_text("file,caption\n1.png,ein Kätzchen\n", encoding="utf-8")
+    (root / "anchors/captions.csv").write_text("file,caption\n" + "1.png,ein Kätzchen\n" * 8, encoding="utf-8")
     (root / "clip").mkdir()
     config = '{"model_cfg": {"embed_dim": 8, "vision_cfg": {"image_size": 32}}}'
     (root / "clip/open_clip_config.json").write_text(config, encoding="utf-8")

@@ -14,7 +14,7 @@ RULES = dict(
         flags=re.MULTILINE | re.DOTALL,
     )
 )
-SUBMITTED = sorted(RULES.keys() - {"headroom_table", "tables", "figures"})
+SUBMITTED = sorted(RULES.keys() - {"headroom_table", "tables", "figures", "complete"})
 ONE_MACHINE = {"cores", "resources"}  # SLURM counts these by itself
 
 
