@@ -14,7 +14,7 @@ _FORMULA = re.compile("'*[=+\\-@\t\r\n]")
 # What CommonMark and GitHub read as markup inside a line; names such as `a_b` and intervals such as [0, 1] stay as
 # they are: an underscore inside a word and brackets without a target mean nothing.
 _MARKUP = re.compile(
-    r"[\\`*|~]|<(?=[A-Za-z/!?])|&(?=[#\w])|(?<=\])[(\[]|(?<![^\W_])_|_(?![^\W_])|(?<=:)//|(?i:(?<=www)\.)"
+    r"[\\`*|~$]|<(?=[A-Za-z/!?])|&(?=[#\w])|(?<=\])[(\[]|(?<![^\W_])_|_(?![^\W_])|(?<=:)//|(?i:(?<=www)\.)"
 )
 _ENTITIES = {"<": "&lt;", "&": "&amp;"}  # not every renderer knows a backslash here
 

@@ -16,7 +16,7 @@ import sap.merge
 import sap.prune  # noqa: F401  both imports register their methods
 from sap.compose import Composer
 from sap.config import parse
-from sap.errors import SapError
+from sap.errors import SapError, shown
 from sap.export import write_adapter
 from sap.factors import Entry, Factors, shape
 from sap.foreign import read_json
@@ -66,6 +66,9 @@ def merge_adapters(
     tasks = set(_named(configs, "task_type").values())
     updates, having = same_layers(updates, request.missing)
     merged, lost = _with_rank(Composer(updates, counts, seed=request.seed).merge(point), updates, request)
+    norms = merged.norms()
+    if not all(map(math.isfinite, norms.values())):
+        raise SapError("the merged update is too large: its norm is no finite number. Lower --scale or leave one out.")
 
     try:
         request.out.mkdir(parents=True, exist_ok=True)
@@ -85,7 +88,6 @@ def merge_adapters(
     inputs = {f"{name}/{file}": folder / file for name, folder in clients.items() for file in (CONFIG, WEIGHTS)}
     settings = {"point": dict(point), "weights": counts, "as": request.form, "rank": request.rank}
     settings |= {"missing": request.missing, "seed": request.seed}
-    norms = merged.norms()
     ranks = {layer: entry.A.shape[0] if isinstance(entry, Factors) else None for layer, entry in merged.items()}
     facts = {"clients": sorted(clients), "base_model": base_model, "norms": norms, "ranks": ranks, "lost_energy": lost}
     facts |= {"adapters_of_layer": having} if request.missing == "zero" else {}
@@ -176,8 +178,8 @@ def _base_model(named: Mapping[str, str], any_base: bool) -> str | None:
     first, model = next(iter(named.items()))
     other = next(name for name in named if named[name] != model)
     raise SapError(
-        f"adapter '{first}' was trained on {model}, adapter '{other}' on {named[other]}. Merge adapters of one base "
-        "model; if these are two names of the same, add --any-base."
+        f"adapter '{first}' was trained on {shown(model)}, adapter '{other}' on {shown(named[other])}. Merge adapters "
+        "of one base model; if these are two names of the same, add --any-base."
     )
 
 

@@ -1,6 +1,7 @@
 """Updates ΔW of whole models: their algebra, their files, and the stacks of clients that merge methods see."""
 
 import math
+import numbers
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -209,7 +210,7 @@ def client_shares(clients: Iterable[str], weights: Mapping[str, float] | None = 
 
 
 def _is_weight(value: object) -> bool:
-    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    numeric = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return numeric and 0 < value < MOST_WEIGHT
 
 

@@ -33,7 +33,7 @@ class Bound:
             return None
         return (
             f"needs n >= {self.slope}f+{self.offset} clients: n = {n}, f = {f} needs {needed}. "
-            "Lower f, add clients, or choose another rule."
+            f"{'Lower f, add' if f > self.least else 'Add'} clients, or choose another rule."
         )
 
 

@@ -108,6 +108,31 @@ def test_an_entry_that_inflates_to_many_times_the_file_is_not_unpacked(entry, tm
     refused(path, r"unpacks to 335\d+ bytes, \d+ times its size")
 
 
+def pairs_of_pairs(depth: int) -> bytes:
+    """Each pair holds the one before it twice: hashing the last takes 2^depth steps."""
+    return b"".join(b"q%ch%c\x86" % (number, number) for number in range(depth))
+
+
+@pytest.mark.parametrize(
+    "nested", [pairs_of_pairs(40), b"\x85" * 300_000, b"K\x01\x86" * 9], ids=["twice", "deep", "pairs"]
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_key_of_tuples_in_tuples_is_never_hashed(nested, zipped, tmp_path, torch_load_is_not_reached):
+    """torch hashes it in one call that no signal ends, or that overflows the stack."""
+    pickled = b"\x80\x02}K\x01" + nested + b"K\x01s."
+    if zipped:
+        path = repacked(tmp_path / "w.pt", lambda name, content: pickled if name.endswith("data.pkl") else content)
+    else:
+        path = tmp_path / "w.pt"
+        path.write_bytes(pickled)
+    refused(path, "holds tuples nested more than 8 deep")
+
+
+def test_a_plain_pickle_is_named_as_one(tmp_path):
+    (tmp_path / "w.pt").write_bytes(pickle.dumps({"a": 1}))
+    refused(tmp_path / "w.pt", "is a plain pickle, not a file of torch.save")
+
+
 def test_a_pickle_larger_than_any_state_dicts_is_not_unpacked(tmp_path, torch_load_is_not_reached):
     long = pickle.dumps(list(range(4 * 10**6)), protocol=2)
     refused(

@@ -222,7 +222,7 @@ def test_base_model_and_task_go_into_the_merged_adapter_and_must_agree(merge, ad
     _, folder = merge("law", "art")
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     assert (config["base_model_name_or_path"], config["task_type"]) == ("org/one", "CAUSAL_LM")
-    with pytest.raises(SapError, match="'law' was trained on org/one, adapter 'med' on org/two"):
+    with pytest.raises(SapError, match="'law' was trained on 'org/one', adapter 'med' on 'org/two'"):
         merge("med", "law", out="any")
     _, folder = merge("med", "law", "--any-base", out="any")
     assert json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"] is None
@@ -360,6 +360,15 @@ def test_wrong_input_is_one_sentence_and_leaves_nothing(merge, adapters, tmp_pat
 def test_a_checkpoint_of_another_model_is_refused(merge, adapters, vits):
     with pytest.raises(SapError, match=r"layer layers\.0\.q_proj\.weight does not exist in the backbone"):
         merge("law", "med", "--as", "checkpoint", "--base", vits)
+
+
+def test_an_update_without_a_finite_norm_leaves_an_earlier_merge_as_it_was(merge, adapters, tmp_path):
+    merge("law", "med")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    for form in ("adapter", "delta"):
+        with pytest.raises(SapError, match=r"the merged update is too large: .* Lower --scale"):
+            merge("law", "med", "--as", form, "--scale", "1e300", "--force")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
 def test_quantised_and_overflowing_weights_are_refused(merge, vits, tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -193,6 +194,7 @@ def test_shares_need_positive_numbers(weight):
 def test_weights_may_be_fractions_but_none_so_large_that_another_vanishes():
     assert client_shares(("a", "b"), {"a": 0.75, "b": 0.25}).tolist() == [0.75, 0.25]
     assert client_shares(("a", "b"), {"a": 2**53 - 1, "b": 2**53 - 1}).tolist() == [0.5, 0.5]
+    assert client_shares(("a", "b"), {"a": np.int64(100), "b": np.float32(300)}).tolist() == [0.25, 0.75]
     for large in (1e308, 2**53):
         with pytest.raises(SapError, match=r"'a' must have a positive weight or sample count below 2\*\*53"):
             client_shares(("a", "b"), {"a": large, "b": 1})

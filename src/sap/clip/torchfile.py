@@ -16,7 +16,8 @@ import torch
 from sap.errors import SapError
 from sap.realfile import head_of, real_file
 
-PICKLE_BYTES = 2**23  # that of a ViT-bigG with its optimizer has 0.5 MB; each byte can take 64 of memory
+PICKLE_BYTES = 2**21  # that of a ViT-bigG with its optimizer has 0.5 MB; each byte can take 64 of memory
+TUPLE_DEPTH = 8  # of tuples in one another: 3 in a parameter; hashing 40 pairs of pairs takes 2^40 steps in one C call
 EXPANSION = 4  # times the file's size that it may hold: torch does not compress, and names share few weights
 SLACK = 2**20  # bytes besides, for what a small archive compresses
 LEGACY_PICKLES = 5  # magic number, protocol, system, the object, keys of the storages
@@ -72,7 +73,12 @@ def _check_declared(path: Path) -> None:
                         _check_pickle(path, handle)
     elif head.startswith(b"\x80"):
         with open(path, "rb") as handle:
-            for _ in range(LEGACY_PICKLES):
+            for number in range(LEGACY_PICKLES):
+                if number and not handle.peek(1):
+                    raise SapError(
+                        f"{path}: is a plain pickle, not a file of torch.save. Save its state dict as .safetensors and "
+                        "name that file."
+                    )
                 _check_pickle(path, handle)
     else:
         raise SapError(
@@ -87,13 +93,44 @@ def _check_pickle(path: Path, handle: BinaryIO) -> None:
     A bytearray is the one object that torch allows and that a number of a few digits makes gigabytes of.
     """
     start = handle.tell()
+    stack: list[int | None] = []
+    memo: dict[int, int | None] = {}
     for instruction, argument, position in pickletools.genops(handle):
         _check_size(path, (position or start) - start)
+        if _tuple_depth(instruction, argument, stack, memo) > TUPLE_DEPTH:
+            raise SapError(
+                f"{path}: holds tuples nested more than {TUPLE_DEPTH} deep, which no state dict does. Save its state "
+                "dict as .safetensors and name that file."
+            )
         if instruction.name == "GLOBAL" and argument.split(" ")[-1] == "bytearray":
             raise SapError(
                 f"{path}: holds a bytearray, which no state dict does. Save its state dict as .safetensors and name "
                 "that file."
             )
+
+
+def _tuple_depth(
+    instruction: pickletools.OpcodeInfo, argument: Any, stack: list[int | None], memo: dict[int, int | None]
+) -> int:
+    """How deep tuples lie in one another in what the instruction leaves on the stack.
+
+    `stack` and `memo` are the unpickler's, with that depth in place of each object, and None for a mark.
+    """
+    if "PUT" in instruction.name or instruction.name == "MEMOIZE":
+        memo[len(memo) if argument is None else argument] = stack[-1] if stack else 0
+        return 0
+    if "GET" in instruction.name:
+        stack.append(memo.get(argument, 0))
+        return 0
+    before, taken = instruction.stack_before, []
+    if pickletools.stackslice in before:  # everything down to the mark, and what is asked for below it
+        while stack and (depth := stack.pop()) is not None:
+            taken.append(depth)
+        before = before[: before.index(pickletools.markobject)]
+    taken += [stack.pop() or 0 for _ in before[: len(stack)]]
+    depth = max(taken, default=0) + instruction.name.startswith("TUPLE")
+    stack += [None if left is pickletools.markobject else depth for left in instruction.stack_after]
+    return depth
 
 
 def _check_size(path: Path, size: int) -> None:
