@@ -91,7 +91,7 @@ def test_the_file_of_whatever_is_registered_is_in_the_code_of_the_points_that_us
 
 # How the stages that look a method up by its name get its file into their fingerprint.
 BY_PLAN = {"evaluate", "audit", "probe", "privacy", "merge"}  # their plan holds the code of each of its points
-BY_POINT = {"prune"}  # rule `prune`: code_with_criterion
+BY_POINT = {"prune"}  # its rule names the criterion of the point
 NONE = {"headroom", "diagnose", "compare_masks"}  # they import a module that could; compare_masks names its criteria
 
 
@@ -107,7 +107,7 @@ def test_every_stage_that_looks_up_registered_names_takes_their_files_into_its_f
         BY_PLAN | BY_POINT | NONE
     )
     rules = "".join(path.read_text(encoding="utf-8") for path in (module.SCRIPTS.parent / "rules").glob("*.smk"))
-    assert set(re.findall(r'code_with_criterion\("(\w+)"\)', rules)) == BY_POINT
+    assert set(re.findall(r'code\("(\w+)", \*manifest\.criterion_modules', rules)) == BY_POINT
 
 
 @pytest.mark.parametrize("plan_of", [audit_plan, probe_plan, privacy_plan, point_plan, shard_plan])

@@ -1,8 +1,3 @@
-def code_with_criterion(stage):
-    """Params function: the code of a stage that prunes at a point, with that of the point's criterion."""
-    return lambda wildcards: code(stage, *manifest.criterion_modules(STUDY.point(wildcards.point_id).settings))
-
-
 rule prune:
     """One client's update as a point prunes and rescales it, as a file, on demand: for inspection."""
     input:
@@ -20,7 +15,8 @@ rule prune:
         runtime=grows(60),
     params:
         settings=lambda wildcards: canonical(STUDY.point(wildcards.point_id).settings),
-        code=code_with_criterion("prune"),
+        # With that of the point's criterion, which the stage finds by its name.
+        code=lambda wildcards: code("prune", *manifest.criterion_modules(STUDY.point(wildcards.point_id).settings)),
         adapter=subpath(input.adapter, parent=True),
         gradients=lambda wildcards, input: ["--gradients", input.gradients] if "gradients" in input.keys() else [],
         statistics=lambda wildcards, input: ["--statistics", *input.statistics] if input.statistics else [],
