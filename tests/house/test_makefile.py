@@ -13,7 +13,7 @@ def test_no_command_holds_the_path_of_a_clone_which_may_have_a_space(tmp_path):
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, clone)
     found = subprocess.run(
-        ["make", "--dry-run", "environment", "run", "status", "clean"],
+        ["make", "--dry-run", "--no-print-directory", "environment", "run", "status", "clean"],
         cwd=clone,
         capture_output=True,
         text=True,

@@ -4,7 +4,6 @@ One function for each section. Each takes the resolved settings, and raises SapE
 """
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,6 @@ def check_domains(settings: Settings) -> None:
     for name in domains:
         refused = {
             "begins with -, so that commands take it for an option": name.startswith("-"),
-            "holds a character that cannot be printed": not name.isprintable(),
-            "holds a brace, which Snakemake takes for a wildcard": bool(set("{}") & set(name)),
             f"ends with '{TRIGGERED}' or '{VALIDATION}', as rows of other images do": name.endswith(
                 (TRIGGERED, VALIDATION)
             ),
@@ -53,9 +50,6 @@ def check_domains(settings: Settings) -> None:
 def check_classes(settings: Settings) -> None:
     """Names of classes, their texts in prompts, and the templates around them."""
     data, prompts = settings["data"], settings["backbone"]["prompts"]
-    for name in data["classes"]:
-        if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", name):
-            raise SapError(f"data.root: the class folder {name!a} is not plain UTF-8 text. Rename the folder.")
     for name in data["class_names"]:
         if not isinstance(name, str):
             raise SapError(f"data.class_names: {name!r} is a number in YAML. Write the folder's name in quotes.")
