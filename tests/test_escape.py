@@ -7,7 +7,7 @@ import unicodedata
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -41,6 +41,7 @@ class Text(HTMLParser):
         self.text += data
 
 
+@settings(deadline=None)
 @given(texts)
 def test_markdown_shows_a_name_as_it_is(name):
     page = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -55,6 +56,7 @@ def test_markdown_leaves_our_own_numbers_and_names_readable():
         assert markdown(text) == text
 
 
+@settings(deadline=None)
 @given(texts)
 def test_a_text_in_a_csv_file_is_no_formula_and_reads_back(name):
     written = csv_cell(name)
@@ -72,6 +74,7 @@ def test_a_csv_file_keeps_its_numbers_and_gives_back_its_names(tmp_path):
     assert {row["name"][0] for row in read if "=HYPERLINK" in row["name"] or "SUM" in row["name"]} == {"'"}
 
 
+@settings(deadline=None)
 @given(texts)
 @example("\udcff")
 def test_a_terminal_gets_one_line_without_commands(name):
@@ -105,6 +108,7 @@ def test_a_script_prints_no_command_of_a_name_in_output_or_error():
     assert found.stderr == "error: client '\\x1b]0;owned\\x07' is unknown.\n"
 
 
+@settings(deadline=None)
 @given(texts)
 def test_latex_is_ascii_in_one_line_with_balanced_braces(name):
     printed = latex(name)

@@ -1,7 +1,7 @@
 """The images that a probe sees: even over the classes, and the same for everybody who asks with the same seed."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sap.probe.inputs import alike, evenly
@@ -9,6 +9,7 @@ from sap.probe.inputs import alike, evenly
 LABELS = st.lists(st.integers(0, 5), max_size=60).map(lambda labels: np.array(labels, np.int64))
 
 
+@settings(deadline=None)
 @given(labels=LABELS, most=st.integers(0, 70))
 def test_no_class_has_more_than_one_image_above_another_unless_that_one_is_used_up(labels, most):
     chosen = evenly(labels, most, seed=1)
@@ -18,6 +19,7 @@ def test_no_class_has_more_than_one_image_above_another_unless_that_one_is_used_
     assert all(taken[c] >= taken.max() - 1 or taken[c] == there[c] for c in range(6))
 
 
+@settings(deadline=None)
 @given(labels=LABELS, most=st.integers(0, 70))
 def test_more_images_are_a_superset(labels, most):
     assert set(evenly(labels, most, seed=2)) <= set(evenly(labels, most + 1, seed=2))
@@ -30,6 +32,7 @@ def test_the_seed_decides_which_images_and_which_class_has_one_more():
     assert {int(labels[evenly(labels, 1, seed=seed)][0]) for seed in range(50)} == {0, 1, 2, 3}
 
 
+@settings(deadline=None)
 @given(labels=LABELS, others=LABELS, most=st.integers(0, 70))
 def test_both_sides_have_the_same_classes_and_as_many_as_they_share(labels, others, most):
     first, second = alike(labels, others, most, seed=3)

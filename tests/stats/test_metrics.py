@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
@@ -38,6 +38,7 @@ def test_a_confidence_of_one_lies_in_the_last_of_fifteen_bins():
     assert ece((0.9333, 1.0), (1, 0)) == pytest.approx((1 - 0.9333 + 1) / 2)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1000), st.booleans()), min_size=1, max_size=60), st.integers(1, 20))
 def test_ece_is_the_sum_over_bins_as_numpys_histogram_makes_them(answers, bins):
     confidence, correct = np.array(answers, dtype=float).T / [[1000], [1]]
