@@ -33,6 +33,9 @@ SIZE = """async image => {
     return [image.naturalWidth, image.naturalHeight];
 }"""
 
+# Where the result on the page comes from, or null: until it changes, the result before still shows.
+SOURCE = """() => document.querySelector("iframe, img[src^='data/']")?.getAttribute("src") ?? null"""
+
 
 class Result(NamedTuple):
     """One table or figure as it shows: a table's body rows and words, or an image's pixels."""
@@ -146,7 +149,9 @@ def _read_results(page: "Page", reading: Reading, look: Callable[["Page", str], 
         for number in range(page.locator("nav tbody tr").count()):
             row = page.locator("nav tbody tr").nth(number)
             title = row.locator("td").first.inner_text()
+            before = page.evaluate(SOURCE)
             row.locator("a").first.click()
+            page.wait_for_function(f"before => ![null, before].includes(({SOURCE})())", arg=before)
             file, shown = _shown(page)
             look(page, file)
             row.locator("a").last.click()
