@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_FORMULA = re.compile("'*[=+\\-@\t\r\n]")
+_FORMULA = re.compile("'*[=+\\-@＝＋－＠\t\r\n]")  # full-width signs, too: Japanese spreadsheets obey them
 # What CommonMark and GitHub read as markup inside a line; names such as `a_b` and intervals such as [0, 1] stay as
 # they are: an underscore inside a word and brackets without a target mean nothing.
 _MARKUP = re.compile(
@@ -109,7 +109,7 @@ def terminal(text: str) -> str:
 def csv_cell(text: str) -> str:
     """A text cell that no spreadsheet takes for a formula: one `'` more where it begins with = + - @ or a break.
 
-    For texts only: a number such as -0.5 stays a number. `plain_cell` takes the sign off again.
+    Full-width signs count. For texts only: a number such as -0.5 stays a number. `plain_cell` takes the sign off again.
     """
     return f"'{text}" if _FORMULA.match(text) else text
 

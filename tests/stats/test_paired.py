@@ -48,7 +48,7 @@ def test_friedman_equals_the_rank_formula():
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
-    "matrix", [[[0.1, 0.2], [0.2, 0.3]], [[0.1, 0.2, 0.3]], [[0.1] * 3, [0.2] * 3], [[0.1, 0.2, np.nan], [1, 2, 3]]]
+    "matrix", [[], [[0.1, 0.2], [0.2, 0.3]], [[0.1, 0.2, 0.3]], [[0.1] * 3, [0.2] * 3], [[0.1, 0.2, np.nan], [1, 2, 3]]]
 )
 def test_friedman_is_missing_where_there_is_nothing_to_rank(matrix):
     assert np.isnan(friedman(matrix)).all()

@@ -139,6 +139,7 @@ def test_an_effect_of_the_detectable_size_is_found_four_times_in_five_or_more():
 def test_mcnemars_detectable_difference_of_models_that_differ_nowhere_is_about_eight_images():
     assert detectable_difference(1000, 0.0) == pytest.approx(7.849e-3, rel=1e-3)
     assert detectable_difference(1000, 0.001) == detectable_difference(1000, 0.0)
+    assert detectable_difference(0, 0.0) == np.inf
     differ = np.arange(40)
     surely = [bool(b) and stats.binomtest(int(b), int(b)).pvalue < 0.05 for b in differ]
     assert stats.binom.pmf(differ, 1000, detectable_difference(1000, 0.0)) @ surely > 0.77

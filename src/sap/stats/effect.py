@@ -38,7 +38,7 @@ class Effect(NamedTuple):
     df: float
     p_greater: float  # one-sided p of H1: effect > 0
     p_less: float  # one-sided p of H1: effect < 0
-    detectable: float  # smallest |effect| that a two-sided 5 % test finds with 80 % power, given what was seen
+    detectable: float  # smallest |effect| that a two-sided 5 % test finds with 80 % power; beyond the bounds: none
     draws: int
     seeds: int
     images: int  # of all domains

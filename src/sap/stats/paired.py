@@ -49,7 +49,7 @@ def friedman(matrix: ArrayLike) -> tuple[float, float]:
     """
     from scipy import stats
 
-    matrix = snapped(matrix)
+    matrix = np.atleast_2d(snapped(matrix))
     if matrix.shape[1] < 3 or len(matrix) < 2 or np.isnan(matrix).any() or not np.ptp(matrix, axis=1).any():
         return np.nan, np.nan
     found = stats.friedmanchisquare(*matrix.T)
@@ -73,5 +73,7 @@ def detectable_difference(n: int, discordant: float, power: float = 0.8, alpha: 
     share of images that differ: where that is too small to hold one, c²/n, which is about 8 images that all differ one
     way. So models that differ on no image still have a smallest difference; above 1, n images find none.
     """
+    if not n:
+        return np.inf
     c = ndtri(1 - alpha / 2) + ndtri(power)
     return float(max(c * np.sqrt(discordant / n), c**2 / n))
