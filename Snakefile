@@ -16,16 +16,11 @@ container: "envs/sap.sif"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/data.smk"
-include: "workflow/rules/backbone.smk"
-include: "workflow/rules/clients.smk"
-include: "workflow/rules/saliency.smk"
-include: "workflow/rules/measure.smk"
-include: "workflow/rules/merge.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/audit.smk"
-include: "workflow/rules/evidence.smk"
-include: "workflow/rules/report.smk"
+
+
+for stage in STAGES:
+
+    include: f"workflow/rules/{stage}.smk"
 
 
 rule all:
@@ -38,20 +33,20 @@ rule all:
 rule clients:
     """Every adapter of the experiment, and nothing after."""
     input:
-        [f"{trainee.folder(seed)}/meta.json" for trainee in STUDY.trainees for seed in STUDY.seeds_of(trainee)],
+        finished("train_client"),
 
 
 rule gradients:
     """Every client's anchor gradients, and nothing after."""
     input:
-        gradient_files(STUDY.clients, STUDY.seeds),
+        finished("score_client"),
 
 
 rule merged:
     """The merged updates of the main table as files, with a model card each."""
     input:
         [
-            f"{STUDY.merge_folder(point.id, target, seed)}/meta.json"
+            f"{STUDY.folder('merge', point=point.id, target=target, seed=seed)}/meta.json"
             for point in STUDY.in_view("main")
             for target in STUDY.targets
             for seed in STUDY.seeds

@@ -79,13 +79,14 @@ def parts(folder: Path) -> dict[str, float]:
 
     timed("import snakemake", lambda: __import__("snakemake.cli"))
     timed("import sap.plan", lambda: __import__("sap.plan.manifest"))
-    from sap.plan import fingerprint, manifest, reporting, settings, study
+    from sap.pipeline import build_study
+    from sap.plan import fingerprint, folds, manifest, reporting, settings
 
     config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8")) | yaml.safe_load(
         Path("sweep.yaml").read_text(encoding="utf-8")
     )
     timed("check the config", lambda: settings.load_settings(config))
-    planned = timed("make points and ids", lambda: study.build_study(config))
+    planned = timed("make points and ids", lambda: build_study(config))
     stages = [path.stem for path in fingerprint.SCRIPTS.glob("*.py")]
     timed("fingerprints of the stages' code", lambda: [fingerprint.fingerprint(stage) for stage in stages])
     timed("fingerprints of the points' code", lambda: manifest.store_codes(planned))
@@ -95,7 +96,7 @@ def parts(folder: Path) -> dict[str, float]:
     timed(
         "plans of the shards",
         lambda: [
-            manifest.store_plan(manifest.shard_plan(planned, target, seed, shard), "evaluate")
+            manifest.store_plan(folds.shard_plan(planned, target, seed, shard), "evaluate")
             for target in planned.targets
             for seed in planned.seeds
             for shard in shards

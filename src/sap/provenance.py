@@ -106,9 +106,5 @@ def save_meta(folder: str | Path, meta: Mapping[str, Any], files: Iterable[str] 
 
 
 def save_upload(folder: str | Path, stage: str, facts: Mapping[str, Any], files: Iterable[str]) -> None:
-    """Seal what a client hands over: meta.json with these facts and the files' digests, and nothing else.
-
-    A file of another name is part of no upload, so an older run's is removed where it is one of ours (`train.jsonl`).
-    """
-    (Path(folder) / "train.jsonl").unlink(missing_ok=True)  # lay here before the client's record had its own folder
+    """Seal what a client hands over: meta.json with these facts and the files' digests, and nothing else."""
     save_meta(folder, {"stage": stage, **facts}, files)

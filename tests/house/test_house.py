@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sap.pipeline import stages
+
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
 ASIDE = {"status", "why", "unused"}  # for people: no rule calls them
@@ -71,14 +73,19 @@ def test_every_registered_name_lives_in_an_imported_file_of_its_package(package)
     assert {module.split(".")[-1] for module in modules} == decorated
 
 
-def test_every_rule_has_a_script_of_the_same_name_and_declares_threads_log_and_benchmark():
-    for path in (ROOT / "workflow/rules").glob("*.smk"):
-        for block in path.read_text(encoding="utf-8").split("\nrule ")[1:]:
-            name = block.split(":")[0]
-            script = "tables" if name == "headroom_table" else name  # one table, before all others
-            assert f"workflow/scripts/{script}.py" in block, name
-            for directive in ("log:", "benchmark:", "threads:", "params:", "output:", '"""'):
-                assert directive in block, f"{name} lacks {directive}"
+def test_a_stage_has_one_name_for_its_room_rule_script_and_folder():
+    rooms = {path.name for path in (ROOT / "src/sap/stages").glob("[!_]*") if path.is_dir()}
+    rules = {path.stem for path in (ROOT / "workflow/rules").glob("*.smk")} - {"common"}
+    assert rooms == rules == set(stages())
+    for name, stage in stages().items():
+        assert stage.name == name
+        text = (ROOT / f"workflow/rules/{name}.smk").read_text(encoding="utf-8")
+        assert text.count("\nrule ") + text.startswith("rule ") == 1
+        assert f"rule {name}:" in text
+        script = "tables" if name == "headroom_table" else name  # one table, before all others
+        assert f"workflow/scripts/{script}.py" in text, name
+        for directive in ("log:", "benchmark:", "threads:", "params:", "output:", '"""'):
+            assert directive in text, f"{name} lacks {directive}"
 
 
 def test_every_text_file_is_opened_as_utf_8():

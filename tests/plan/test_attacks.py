@@ -3,10 +3,9 @@
 import pytest
 
 from sap.errors import SapError
-from sap.plan.evidence import headroom_plan, probe_plan
-from sap.plan.manifest import rows_owed, shard_plan
+from sap.pipeline import build_study
+from sap.plan.folds import rows_owed, shard_plan
 from sap.plan.reporting import report_plan
-from sap.plan.study import build_study
 from sap.plan.trainees import NOBODY
 
 DERANGEMENT = {"views": "attack", "attack": ["none", "derangement"], "merge": "mean"}
@@ -34,7 +33,7 @@ def test_attackers_train_wrongly_at_the_seeds_of_their_points_and_nobody_else_do
     wrong = [trainee for trainee in study.trainees if trainee not in clean.trainees]
     assert len(wrong) == len(study.domains) + 1
     assert sorted(len(study.seeds_of(trainee)) for trainee in wrong) == [1] + [2] * len(study.domains)
-    settings = [study.registry["train_client", trainee.train_id, trainee.name]["corruption"] for trainee in wrong]
+    settings = [trainee.identity.fields["corruption"] for trainee in wrong]
     assert {entry["kind"] for entry in settings} == {"derangement", "uniform"}
 
 
@@ -104,14 +103,14 @@ def test_points_of_probe_and_privacy_are_not_judged(config):
     study = study_of(config, {"merge": "mean"}, {"views": ["probe", "privacy"], "merge": "ties"})
     assert [point.judged for point in study.points] == [True, False]
     assert "ties" not in {p.settings.get("merge", {}).get("method") for p in study.fold_points(study.targets[0])}
-    plan = probe_plan(study, 0)
+    plan = study.stages["probe"].plan(study, seed=0)
     assert [point["settings"]["kind"] for point in plan["points"]] == ["zero_shot", "merge"]
     assert list(plan["clients"]) == study.domains
 
 
 def test_headroom_needs_both_ceilings_whatever_the_references_say(config):
     study = study_of(config, {"merge": "mean"}, evaluate={"references": ["zero_shot"]})
-    plan = headroom_plan(study, study.targets[0], 0)
+    plan = study.stages["headroom"].plan(study, domain=study.targets[0], seed=0)
     folders = {trainee.folder(0) for trainee in study.trainees}
     assert {*plan["pooled"].values(), *plan["oracle"].values()} <= folders
 

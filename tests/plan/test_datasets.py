@@ -4,7 +4,7 @@ import pytest
 
 from sap.errors import SapError
 from sap.plan.datasets import classes_of, domains_of, listing_of
-from sap.plan.places import inputs_of, stamp_of
+from sap.plan.watched import inputs_of, stamp_of
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from sap.merge._api import METHODS
 from sap.mergetool import Request
 from sap.plan.choices import FIELDS, field, read_point
 from sap.plan.options import PointOptions
-from sap.plan.points import _SILENT, _SWEPT
+from sap.plan.points import _SWEPT
 from sap.plan.settings import schema
 from sap.point import DEFAULTS
 from sap.prune.mask import Rule
@@ -43,12 +43,6 @@ def test_every_swept_field_has_the_default_of_the_schema():
         assert declared[name]["default"] == [DEFAULTS[name]], name
     assert declared["merge"]["default"] == [DEFAULTS["merge"]["method"]]
     assert {field.name for field in dataclasses.fields(PointOptions)} >= set(DEFAULTS) - {"merge"}
-
-
-def test_what_is_left_out_of_an_id_is_what_the_library_fills_in():
-    assert {name: value for name, value in _SILENT.items() if name in DEFAULTS} == {
-        name: DEFAULTS[name] for name in set(_SILENT) - UNDER_ATTACK
-    }
 
 
 def test_masks_and_the_judge_take_the_same_defaults():

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from sap.pipeline import build_study
 from sap.plan import fingerprint as module
 from sap.plan.code import code_of
-from sap.plan.evidence import privacy_plan, probe_plan
 from sap.plan.fingerprint import closure, fingerprint
-from sap.plan.manifest import audit_plan, counted_packages, criterion_modules, point_modules, point_plan, shard_plan
+from sap.plan.folds import criterion_modules, point_modules
 from sap.plan.settings import schema
-from sap.plan.study import build_study
 
 
 @pytest.fixture
@@ -107,18 +106,17 @@ def test_every_stage_that_looks_up_registered_names_takes_their_files_into_its_f
         BY_PLAN | BY_POINT | NONE
     )
     rules = "".join(path.read_text(encoding="utf-8") for path in (module.SCRIPTS.parent / "rules").glob("*.smk"))
-    assert set(re.findall(r'code\("(\w+)", \*manifest\.criterion_modules', rules)) == BY_POINT
+    assert set(re.findall(r'code\("(\w+)", \*criterion_modules', rules)) == BY_POINT
 
 
-@pytest.mark.parametrize("plan_of", [audit_plan, probe_plan, privacy_plan, point_plan, shard_plan])
-def test_every_plan_of_points_holds_the_code_of_each(evidence, plan_of):
+@pytest.mark.parametrize("stage", ["audit", "probe", "privacy", "merge", "evaluate"])
+def test_every_plan_of_points_holds_the_code_of_each(evidence, stage):
     study = build_study(evidence)
-    first = {probe_plan: (0,), privacy_plan: (0,), point_plan: (study.in_view("main")[0].id, study.targets[0], 0)}
-    fold = (study.targets[0], 0, *((0,) if plan_of is shard_plan else ()))
-    points = plan_of(study, *first.get(plan_of, fold))["points"]
-    packages = counted_packages(study)
+    place = {"target": study.targets[0], "seed": 0, "shard": 0, "point": study.in_view("main")[0].id}
+    declared = study.stages[stage]
+    points = declared.plan(study, **{name: place[name] for name in declared.wildcards})["points"]
     assert points
-    assert all(point["code"] == code_of(packages, *point_modules(point["settings"])) for point in points)
+    assert all(point["code"] == code_of(study.counted_packages, *point_modules(point["settings"])) for point in points)
 
 
 def test_the_code_that_reads_and_merges_is_in_the_code_of_every_row():

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from sap.io import read_csv
+from sap.pipeline import build_study
 from sap.plan.manifest import update_index
-from sap.plan.study import build_study
 
 INDEX = Path("results/index.csv")
 

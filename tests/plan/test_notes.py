@@ -2,9 +2,9 @@
 
 import pytest
 
-from sap.plan.fields import data_fields
+from sap.pipeline import build_study
 from sap.plan.notes import notes, steps_of
-from sap.plan.study import build_study
+from sap.stages.prepare_domain.stage import fields
 
 
 def test_a_study_with_nothing_to_say_says_nothing(config):
@@ -65,6 +65,6 @@ def test_exif_enters_the_id_of_own_images_only_where_it_is_applied(config):
     study = build_study(config)
     own = study.settings | {"data": study.settings["data"] | {"source": "folder"}}
     applied = own | {"data": own["data"] | {"exif": "apply"}}
-    assert "exif" not in data_fields(study.settings, study.input)["data"]
-    assert "exif" not in data_fields(own, study.input)["data"]
-    assert data_fields(applied, study.input)["data"].pop("exif") == "apply"
+    assert "exif" not in fields(study.settings, study.input)["data"]
+    assert fields(own, study.input)["data"]["exif"] == "ignore"
+    assert fields(applied, study.input)["data"]["exif"] == "apply"

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from sap.plan.evidence import evidence_jobs, headroom_plan, masks_plan, privacy_plan, probe_plan
-from sap.plan.manifest import shard_plan
+from sap.pipeline import build_study
+from sap.plan.folds import shard_plan
 from sap.plan.reporting import report_plan
-from sap.plan.study import build_study
 
 RULES = Path(__file__).parents[2] / "workflow" / "rules"
 TWO = ["photo", "sketch"]
@@ -19,19 +18,31 @@ def kinds(study):
 
 
 def templates(study):
-    return study.registry["embed_classes", study.classes_id]
+    return study.identity("embed_classes").fields
+
+
+def plan(study, stage, **place):
+    return study.stages[stage].plan(study, **place, seed=0)
+
+
+def jobs(study, stage):
+    return sum(job.stage.name == stage for job in study.jobs)
 
 
 def images(study):
-    plans = headroom_plan(study, "photo", 0), probe_plan(study, 0), privacy_plan(study, 0)
-    return {plan["images"] for plan in plans}
+    plans = plan(study, "headroom", domain="photo"), plan(study, "probe"), plan(study, "privacy")
+    return {made["images"] for made in plans}
 
 
 # key: (value, what it decides, its value then); with the default it is another one
 DECIDED = {
     "experiment": ("renamed", lambda study: report_plan(study)["experiment"], "renamed"),
     "seeds": ([4, 7], lambda study: {fold["seed"] for fold in report_plan(study)["folds"]}, {4, 7}),
-    "data.name": ("mine", lambda study: (study.data_id.split("-")[0], report_plan(study)["dataset"]), ("mine", "mine")),
+    "data.name": (
+        "mine",
+        lambda study: (study.id("prepare_domain").split("-")[0], report_plan(study)["dataset"]),
+        ("mine", "mine"),
+    ),
     "data.domains": (TWO, lambda study: [client.name for client in study.clients], TWO),
     "data.class_names": ({"zero": "nought"}, lambda study: templates(study)["classes"][0], "nought"),
     "backbone.prompts": (["a {}."], lambda study: templates(study)["prompts"], ["a {}."]),
@@ -41,25 +52,28 @@ DECIDED = {
     "evaluate.references": (["zero_shot", "pooled"], kinds, {"zero_shot", "pooled"}),
     "evaluate.precision": (
         "bfloat16",
-        lambda study: {shard_plan(study, "photo", 0, 0)["precision"], headroom_plan(study, "photo", 0)["precision"]},
+        lambda study: {
+            shard_plan(study, "photo", 0, 0)["precision"],
+            plan(study, "headroom", domain="photo")["precision"],
+        },
         {"bfloat16"},
     ),
     "evaluate.shards": (3, lambda study: len({fold["rows"] for fold in report_plan(study)["folds"]}), 36),
-    "evidence.headroom": (False, lambda study: "headroom" in evidence_jobs(study), False),
-    "evidence.towers": (True, lambda study: len(evidence_jobs(study).get("compare_towers", ())), 3),
-    "evidence.masks": (True, lambda study: len(evidence_jobs(study).get("compare_masks", ())), 3),
-    "evidence.mask_ratios": ([0.3], lambda study: masks_plan(study, 0)["ratios"], [0.3]),
+    "evidence.headroom": (False, lambda study: jobs(study, "headroom"), 0),
+    "evidence.towers": (True, lambda study: jobs(study, "compare_towers"), 3),
+    "evidence.masks": (True, lambda study: jobs(study, "compare_masks"), 3),
+    "evidence.mask_ratios": ([0.3], lambda study: plan(study, "compare_masks")["ratios"], [0.3]),
     "evidence.images": (20, images, {20}),
     "evidence.margin": (0.02, lambda study: report_plan(study)["margin"], 0.02),
-    "anchors.sizes": ([8, 16, 32, 64], lambda study: masks_plan(study, 0)["sizes"], [8, 16, 32, 64]),
+    "anchors.sizes": ([8, 16, 32, 64], lambda study: plan(study, "compare_masks")["sizes"], [8, 16, 32, 64]),
     "statistics.images": (
         64,
-        lambda study: study.registry["measure", study.measure_id(("gram", "client"))]["images"],
+        lambda study: study.identity("measure", ("gram", "client")).fields["images"],
         64,
     ),
     "corruption.clients": (
         ["photo"],
-        lambda study: [bool(study.registry["train_client", c.train_id, c.name]["corruption"]) for c in study.clients],
+        lambda study: [bool(c.identity.fields["corruption"]) for c in study.clients],
         [False, True, False, False],
     ),
 }

@@ -8,8 +8,8 @@ from snakemake.cli import parse_config
 from snakemake.utils import update_config
 
 from sap.errors import SapError
+from sap.pipeline import build_study
 from sap.plan.overlays import read_config, with_values
-from sap.plan.study import build_study
 
 BASE = {"seeds": [0, 1], "data": {"split": {"val": 0.1, "test": 0.3}, "root": None}, "train": {"epochs": 3}}
 OVERLAYS = [

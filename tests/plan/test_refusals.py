@@ -10,11 +10,11 @@ import pytest
 from sap import validity
 from sap.errors import SapError
 from sap.merge._api import METHODS, merge_method
+from sap.pipeline import build_study
 from sap.plan.notes import notes
 from sap.plan.overlays import read_config
 from sap.plan.reporting import report_plan
 from sap.plan.settings import schema
-from sap.plan.study import build_study
 
 ROOT = Path(__file__).parents[2]
 THREE = ["handwritten", "sketch", "printed"]

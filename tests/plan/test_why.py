@@ -5,19 +5,22 @@ from pathlib import Path
 
 import pytest
 
+from sap.pipeline import build_study
 from sap.plan import fingerprint as fingerprints
 from sap.plan.code import changed_parts, code_of, store_code
 from sap.plan.differences import differences, nearest
-from sap.plan.evidence import evidence_jobs, headroom_plan
-from sap.plan.jobs import jobs_of
-from sap.plan.manifest import counted_packages, shard_plan, store_codes, store_plan, update_index
-from sap.plan.study import build_study
+from sap.plan.folds import shard_plan
+from sap.plan.manifest import store_codes, store_plan, update_index
 from sap.plan.why import Planned, explain
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+def first_folder(study, stage: str) -> str:
+    return next(job.folder for job in study.jobs if job.stage.name == stage)
 
 
 def training(study) -> Planned:
@@ -49,17 +52,17 @@ def test_a_new_id_of_a_stage_behind_the_claims_is_explained(stage, evidence):
     """The others have no such setting: theirs point upstream."""
     before = build_study(evidence)
     update_index(before)
-    Path(evidence_jobs(before)[stage][0]["folder"]).mkdir(parents=True)
+    Path(first_folder(before, stage)).mkdir(parents=True)
     evidence["evidence"]["images"] = 50
     after = build_study(evidence)
     update_index(after)
-    folder = evidence_jobs(after)[stage][0]["folder"]
+    folder = first_folder(after, stage)
     job = Planned(stage, {}, (f"{folder}/meta.json",), f"Missing output files: {folder}/meta.json")
     assert explain(after, [job])[1].endswith("images 2000 -> 50")
 
 
 def test_rows_that_failed_are_the_reason_why_their_job_runs_again(before):
-    path = f"{before.audit_folder('photo', 0)}/failed.jsonl"
+    path = f"{before.folder('audit', target='photo', seed=0)}/failed.jsonl"
     job = Planned("audit", {}, (path,), f"Missing output files: {path}")
     assert explain(before, [job]) == ["audit: 1 job", "  rows of it failed the last time"]
 
@@ -148,15 +151,15 @@ def test_code_that_nobody_wrote_down_is_said_to_be_unknown():
 
 def test_a_package_version_counts_where_the_config_says_so(config, changed, monkeypatch):
     plain = build_study(config)
-    assert code_of(counted_packages(plain), "train_client") == fingerprints.fingerprint("train_client")
+    assert code_of(plain.counted_packages, "train_client") == fingerprints.fingerprint("train_client")
     chosen = build_study(config | {"versions": {"invalidate": ["torch"]}})
-    before = code_of(counted_packages(chosen), "train_client")
+    before = code_of(chosen.counted_packages, "train_client")
     assert before != fingerprints.fingerprint("train_client")
-    store_code(counted_packages(chosen), "train_client")
+    store_code(chosen.counted_packages, "train_client")
     code_of.cache_clear()
     monkeypatch.setattr("sap.plan.code.version_of", lambda package: "99.0")
-    after = code_of(counted_packages(chosen), "train_client")
-    store_code(counted_packages(chosen), "train_client")
+    after = code_of(chosen.counted_packages, "train_client")
+    store_code(chosen.counted_packages, "train_client")
     code_of.cache_clear()
     assert changed_parts(before, after) == ["the package torch"]
 
@@ -165,7 +168,7 @@ def test_points_that_came_are_named_by_their_plans(config, changed):
     before, after = build_study(config), build_study(changed("points.4.prune_ratio", [0.1, 0.3, 0.5, 0.9]))
     old, new = (store_plan(shard_plan(study, "photo", 0, 0), "evaluate") for study in (before, after))
     reason = f"Params have changed since last execution: before: '{old}' now: '{new}' "
-    output = f"{after.shard_folder('photo', 0, 0)}/rows.jsonl"
+    output = f"{after.folder('evaluate', target='photo', seed=0, shard=0)}/rows.jsonl"
     wildcards = {"target": "photo", "seed": "0", "shard": "0"}
     lines = explain(after, [Planned("evaluate", wildcards, (output,), reason)])
     assert lines[1].startswith("  6 new points: ")  # one ratio × three anchor sizes × two merges
@@ -174,10 +177,10 @@ def test_points_that_came_are_named_by_their_plans(config, changed):
 
 def test_a_plan_without_points_names_what_differs(evidence):
     study = build_study(evidence)
-    plan = headroom_plan(study, "photo", 0)
+    plan = study.stages["headroom"].plan(study, domain="photo", seed=0)
     old, new = (store_plan(each, "headroom") for each in (plan, plan | {"images": 50}))
     reason = f"Params have changed since last execution: before: '{old}' now: '{new}' "
-    output = f"{study.headroom_folder('photo', 0)}/meta.json"
+    output = f"{study.folder('headroom', domain='photo', seed=0)}/meta.json"
     assert explain(study, [Planned("headroom", {}, (output,), reason)])[1] == "  its plan has other images"
 
 
@@ -193,5 +196,5 @@ def test_what_every_points_code_stands_for_is_kept(config):
 
 def test_jobs_named_by_the_plan_are_the_ones_that_are_explained(config):
     study = build_study(config)
-    stages = [job.stage for job in jobs_of(study, {"tables": [], "figures": []})]
+    stages = [job.stage.name for job in study.jobs]
     assert stages.index("train_client") < stages.index("score_client") < stages.index("evaluate")

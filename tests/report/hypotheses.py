@@ -19,9 +19,10 @@ def add_evidence(plan_path, layers=LAYERS, draws=3, sizes=(8, 16, 32), ratios=(0
     clients = [entry["name"] for entry in plan["trainees"] if entry["kind"] == "client"]
     clients = list(dict.fromkeys(clients))
     points = [p for p in plan["points"] if "ablation" in p["views"] or p["label"] in ("zero-shot", "mean of updates")]
-    plan["evidence"] = {name: [] for name in ("compare_towers", "compare_masks", "probe", "privacy")}
+    made = {name: [] for name in ("compare_towers", "compare_masks", "probe", "privacy")}
+    plan["jobs"] |= made
     for seed in plan["seeds"]:
-        for stage, jobs in plan["evidence"].items():
+        for stage, jobs in made.items():
             jobs.append({"seed": seed, "folder": f"results/{stage}/x/seed-{seed}"})
             folder = root / jobs[-1]["folder"]
             write = {"compare_towers": _towers, "compare_masks": _masks, "probe": _probe, "privacy": _privacy}[stage]

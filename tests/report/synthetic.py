@@ -50,14 +50,18 @@ def write_experiment(
         "targets": list(domains),
         "seeds": list(seeds),
         "selection": "fixed",
-        "backbone": "results/backbones/tiny",
+        "backbone": "results/prepare_backbone/tiny",
         "points": points,
         "folds": [],
         "trainees": [],
-        "saliency": [],
-        "audit": [],
-        "diagnose": [],
-        "data": [{"domain": domain, "folder": f"results/data/d/{domain}"} for domain in domains],
+        "jobs": {
+            "prepare_domain": [
+                {"domain": domain, "folder": f"results/prepare_domain/d/{domain}"} for domain in domains
+            ],
+            "score_client": [],
+            "audit": [],
+            "diagnose": [],
+        },
         "margin": 0.01,
         "public": {"size": 64},
     }
@@ -69,15 +73,16 @@ def write_experiment(
             path = f"results/evaluate/e/{target}/seed-{seed}/shard-{shard}/rows.jsonl"
             plan["folds"].append({"target": target, "seed": seed, "clients": inside, "rows": path})
             _shard(root / path, rows[shard::shards], len(classes))
-        path = f"results/audit/e/{target}/seed-{seed}/audit.jsonl"
-        plan["audit"].append({"target": target, "seed": seed, "rows": path})
-        _write(root / path, "".join(json.dumps(sealed(row)) + "\n" for row in _audit(points, target, seed, inside)))
+        folder = f"results/audit/e/{target}/seed-{seed}"
+        plan["jobs"]["audit"].append({"target": target, "seed": seed, "folder": folder})
+        lines = [json.dumps(sealed(row)) + "\n" for row in _audit(points, target, seed, inside)]
+        _write(root / folder / "audit.jsonl", "".join(lines))
     for seed in seeds:
         trainees = [(name, "client", [domain]) for name, domain in clients.items()]
         trainees += [(f"pooled-without-{d}", "pooled", [x for x in domains if x != d]) for d in domains]
         trainees += [(f"oracle-{d}", "oracle", [d]) for d in domains]
         for name, kind, trained in trainees:
-            path = f"results/trainings/c/{name}/seed-{seed}/meta.json"
+            path = f"results/train_client/c/{name}/seed-{seed}/meta.json"
             plan["trainees"].append({"name": name, "kind": kind, "domains": trained, "seed": seed, "meta": path})
             meta = {
                 "settings": {"corruption": None},
@@ -91,18 +96,17 @@ def write_experiment(
             }
             _write(root / path, json.dumps(meta))
         for name in clients:
-            path = f"results/saliency/s/{name}/seed-{seed}/meta.json"
-            plan["saliency"].append({"client": name, "seed": seed, "meta": path})
-            _write(root / path, json.dumps({"seconds": 1.2 + rng.random(), "peak_memory_bytes": 700_000_000}))
+            folder = f"results/score_client/s/c/{name}/seed-{seed}"
+            plan["jobs"]["score_client"].append({"trainee": name, "seed": seed, "folder": folder})
+            cost = {"seconds": 1.2 + rng.random(), "peak_memory_bytes": 700_000_000}
+            _write(root / folder / "meta.json", json.dumps(cost))
         folder = f"results/diagnose/g/seed-{seed}"
-        plan["diagnose"].append(
-            {"seed": seed, "agreement": f"{folder}/agreement.csv", "saliency": f"{folder}/saliency.csv"}
-        )
+        plan["jobs"]["diagnose"].append({"seed": seed, "folder": folder})
         _diagnose(root / folder, seed, list(clients), rng)
     if views:
-        plan["evidence"] = {"headroom": _headroom(root, domains, seeds, base, len(classes))}
+        plan["jobs"]["headroom"] = _headroom(root, domains, seeds, base, len(classes))
     for domain in domains:
-        _store(root / f"results/data/d/{domain}", classes, rng)
+        _store(root / f"results/prepare_domain/d/{domain}", classes, rng)
     _write(root / "results/plans/synthetic.json", json.dumps(plan))
     return root / "results/plans/synthetic.json"
 

@@ -236,7 +236,7 @@ def test_a_domain_whose_headroom_failed_is_left_out_with_a_note(plan, tmp_path):
     shutil.copytree(plan.parents[1], tmp_path / "results")
     copy = tmp_path / "results/plans" / plan.name
     known = json.loads(copy.read_text(encoding="utf-8"))
-    jobs = [job for job in known["evidence"]["headroom"] if job["domain"] == "printed"]
+    jobs = [job for job in known["jobs"]["headroom"] if job["domain"] == "printed"]
     for job in jobs:
         folder = tmp_path / job["folder"]
         save_tensors(folder / "headroom.safetensors", {})

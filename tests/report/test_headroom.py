@@ -20,7 +20,7 @@ def copy(plan, tmp_path):
 
 
 def test_the_headroom_needs_nothing_but_its_own_jobs(copy, results):
-    for stage in ("evaluate", "audit", "trainings", "saliency", "diagnose"):
+    for stage in ("evaluate", "audit", "train_client", "score_client", "diagnose"):
         shutil.rmtree(copy.parents[1] / stage)
     assert headroom_frame(load_results(copy)).equals(headroom_frame(results))
 
@@ -31,7 +31,7 @@ def test_copies_across_splits_and_domains_are_counted_below_the_table(copy):
         "blended": ["train,1,a", "test,5,c"],
     }
     plan = json.loads(copy.read_text(encoding="utf-8"))
-    for item in plan["data"]:
+    for item in plan["jobs"]["prepare_domain"]:
         if item["domain"] in lines:
             text = "\n".join(["split,digest,phash", *lines[item["domain"]]]) + "\n"
             (copy.parents[2] / item["folder"] / "index.csv").write_text(text, encoding="utf-8")

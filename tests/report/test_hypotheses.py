@@ -114,7 +114,7 @@ def test_the_printed_accuracy_of_a_probe_is_that_of_its_csv(evidence):
 
 def test_a_seed_without_a_probe_makes_every_number_of_it_missing(path, tmp_path):
     plan = json.loads(path.read_text(encoding="utf-8"))
-    plan["evidence"]["probe"][1]["folder"] = "results/probe/x/not-there"
+    plan["jobs"]["probe"][1]["folder"] = "results/probe/x/not-there"
     moved = tmp_path / "results/plans/other.json"
     moved.parent.mkdir(parents=True)
     moved.write_text(json.dumps(plan), encoding="utf-8")
@@ -130,11 +130,11 @@ def test_a_damaged_file_of_a_probe_is_refused(path, tmp_path):
     plan = json.loads(path.read_text(encoding="utf-8"))
     folder = tmp_path / "results/probe/x/seed-0"
     folder.mkdir(parents=True)
-    there = path.parents[2] / plan["evidence"]["probe"][0]["folder"]
+    there = path.parents[2] / plan["jobs"]["probe"][0]["folder"]
     for name in ("probe.csv", "meta.json"):
         (folder / name).write_bytes((there / name).read_bytes())
     (folder / "probe.safetensors").write_bytes((there / "probe.safetensors").read_bytes()[:200])
-    plan["evidence"]["probe"] = [{"seed": 0, "folder": str(folder)}]
+    plan["jobs"]["probe"] = [{"seed": 0, "folder": str(folder)}]
     results = replace(load_results(path), plan=plan)
     with pytest.raises(SapError, match=r"probe\.safetensors"):
         probe_frame(results)

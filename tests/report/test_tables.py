@@ -163,7 +163,7 @@ def test_a_fold_without_any_rows_is_missing_not_dropped(copy, tmp_path):
 
 
 def test_a_missing_meta_is_a_missing_cost(copy, tmp_path):
-    (copy.parents[1] / "trainings/c/printed/seed-0/meta.json").unlink()
+    (copy.parents[1] / "train_client/c/printed/seed-0/meta.json").unlink()
     write_tables(load_results(copy), tmp_path / "tables")
     (row,) = lines(tmp_path / "tables/cost.csv", stage="client training")
     assert (row["seconds"], row["upload_bytes"]) == ("", "")
@@ -232,7 +232,7 @@ def test_clients_stand_in_the_plans_order_not_in_that_of_its_folds(results, writ
 
 
 def test_a_corrupted_client_is_named(copy, tmp_path):
-    for path in copy.parents[1].glob("trainings/c/printed/*/meta.json"):
+    for path in copy.parents[1].glob("train_client/c/printed/*/meta.json"):
         meta = json.loads(path.read_text(encoding="utf-8"))
         meta["settings"]["corruption"] = {"kind": "derangement", "fraction": 0.5}
         path.write_text(json.dumps(meta), encoding="utf-8")

@@ -71,8 +71,6 @@ def test_both_towers_train_on_the_prompts_that_the_class_features_were_made_of(t
 
 def test_the_upload_is_the_adapter_its_sample_count_and_a_seal_and_the_rest_stays_with_the_client(train, tmp_path):
     upload, record = tmp_path / "upload", tmp_path / "record"
-    upload.mkdir()
-    (upload / "train.jsonl").touch()  # of a run before the record had a folder of its own
     kept = train()
     assert listed(upload) == ["adapter_config.json", "adapter_model.safetensors", "meta.json"]
     assert listed(record) == ["meta.json", "train.jsonl"]

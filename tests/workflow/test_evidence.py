@@ -11,11 +11,11 @@ import yaml
 
 from sap.failures import FAILED
 from sap.io import load_tensors, read_csv, read_jsonl, write_text
-from sap.plan.jobs import jobs_of
-from sap.plan.manifest import shard_plan
+from sap.pipeline import build_study
+from sap.plan.folds import shard_plan
 from sap.plan.overlays import read_config
 from sap.plan.reporting import report_plan
-from sap.plan.study import Study, build_study
+from sap.plan.study import Study
 from sap.plan.trainees import NOBODY
 from sap.report import catalogue
 from tests.workflow.small_study import EVERYTHING, MINI, ROOT, Workflow
@@ -34,7 +34,7 @@ def study(tmp_path_factory) -> Study:
 
 def judged(workflow: Workflow, study: Study, target: str) -> tuple[list[dict], dict[str, np.ndarray]]:
     """(rows, predictions) of one fold."""
-    folder = workflow.folder / study.shard_folder(target, 0, 0)
+    folder = workflow.folder / study.folder("evaluate", target=target, seed=0, shard=0)
     return read_jsonl(folder / "rows.jsonl"), load_tensors(folder / "predictions.safetensors", "np")
 
 
@@ -49,8 +49,8 @@ def means(rows: list[dict], attack: str | None) -> list[dict]:
 
 
 def test_every_stage_of_the_plan_ran_and_left_its_files(everything, study):
-    jobs = jobs_of(study, catalogue.files())
-    assert {job.stage for job in jobs} > EVIDENCE
+    jobs = study.jobs
+    assert {job.stage.name for job in jobs} > EVIDENCE
     files = [everything.folder / path for job in jobs for path in job.outputs]
     assert [path for path in files if not path.exists()] == []
     assert {path.name for path in files if not path.stat().st_size} == {FAILED}
@@ -62,7 +62,9 @@ def test_headroom_sees_what_evaluate_sees(everything, study):
     for target in study.targets:
         rows, predictions = judged(everything, study, target)
         labels = predictions[f"{target}/labels"]
-        arrays = load_tensors(everything.folder / study.headroom_folder(target, 0) / "headroom.safetensors", "np")
+        arrays = load_tensors(
+            everything.folder / study.folder("headroom", domain=target, seed=0) / "headroom.safetensors", "np"
+        )
         assert np.array_equal(arrays["labels"], labels)
         for kind in ("zero_shot", "pooled", "oracle"):
             (row,) = (row for row in rows if (row["kind"], row["domain"]) == (kind, target))

@@ -52,7 +52,7 @@ def with_other_layers(path):
     ("damage", "sentence"), [(with_nan, "NaN or Inf"), (with_other_layers, "resblocks.7")], ids=["NaN", "other layers"]
 )
 def test_an_upload_that_cannot_be_merged_stops_with_its_path_and_the_next_step(copied, damage, sentence):
-    (path,) = copied.glob("results/clients/*/printed/seed-0/adapter_model.safetensors")
+    (path,) = copied.glob("results/train_client/*/printed/seed-0/upload/adapter_model.safetensors")
     damage(path)
     save_meta(path.parent, read_meta(path.parent))  # the client itself uploaded it
     fold = reset_fold(copied, "sketch")
@@ -66,7 +66,7 @@ def test_an_upload_that_cannot_be_merged_stops_with_its_path_and_the_next_step(c
 
 
 def test_the_next_step_that_a_damaged_file_names_heals_the_study(finished, copied):
-    (path,) = copied.glob("results/clients/*/printed/seed-0/adapter_model.safetensors")
+    (path,) = copied.glob("results/train_client/*/printed/seed-0/upload/adapter_model.safetensors")
     cut(path)
     fold = reset_fold(copied, "sketch")
     found = copied.run("--", f"{fold}/rows.jsonl", check=False)
@@ -169,10 +169,10 @@ def test_two_runs_without_the_lock_end_with_equal_results(finished, copied):
 
 
 def test_a_clock_that_jumped_stops_with_both_files_named_and_touching_them_heals(finished, copied):
-    (client,) = copied.glob("results/clients/*/printed/seed-0")
+    (client,) = copied.glob("results/train_client/*/printed/seed-0/upload")
     shutil.rmtree(client)
     tomorrow = time.time() + 86400
-    inputs = copied.glob("results/classes/*/*")
+    inputs = copied.glob("results/embed_classes/*/*")
     for path in inputs:
         os.utime(path, (tomorrow, tomorrow))
     target = str(client.relative_to(copied.folder) / "meta.json")
@@ -203,7 +203,7 @@ def test_a_wrong_config_stops_before_any_job(finished, key, value, sentence):
 @pytest.mark.parametrize(
     ("path", "named"),
     [
-        ("clients/digits-r2-0123456789/printed/seed-0/meta.json", "digits-r2-0123456789/printed is no"),
+        ("train_client/digits-r2-0123456789/printed/seed-0/meta.json", "digits-r2-0123456789/printed is no"),
         ("evaluate/digits-0123456789/sketch/seed-0/shard-0/rows.jsonl", "digits-0123456789 is no id of this config"),
         ("diagnose/digits-0123456789/seed-0/meta.json", "digits-0123456789 is no id of this config"),
     ],

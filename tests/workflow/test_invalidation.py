@@ -15,8 +15,9 @@ import yaml
 from snakemake.utils import update_config
 
 from sap.io import read_jsonl
+from sap.pipeline import build_study
 from sap.plan.settings import schema
-from sap.plan.study import Study, build_study
+from sap.plan.study import Study
 from tests.house.test_options import keys_of
 from tests.workflow.dry_runs import planned, pretend_finished
 from tests.workflow.small_study import EVERYTHING, MINI, ROOT, Workflow, edited, job_counts

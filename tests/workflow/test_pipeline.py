@@ -96,11 +96,11 @@ def test_a_clients_row_is_what_peft_itself_predicts(finished):
 
     rows, predictions, _ = rows_of(finished, "sketch")
     row = find(rows, "sketch", kind="client", client="printed")
-    (adapter,) = (path.parent for path in finished.glob("results/clients/*/printed/seed-0/adapter_config.json"))
-    (backbone,) = finished.glob("results/backbones/*")
+    (adapter,) = finished.glob("results/train_client/*/printed/seed-0/upload")
+    (backbone,) = finished.glob("results/prepare_backbone/*")
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{backbone}")
-    classes = load_tensors(finished.glob("results/classes/*/text_features.safetensors")[0])
-    domain = finished.glob("results/data/*/sketch")[0]
+    classes = load_tensors(finished.glob("results/embed_classes/*/text_features.safetensors")[0])
+    domain = finished.glob("results/prepare_domain/*/sketch")[0]
     test = [i for i, line in enumerate(read_csv(domain / "index.csv")) if line["split"] == "test"]
     from PIL import Image
 
@@ -155,8 +155,8 @@ def test_a_merged_file_gives_the_same_predictions_as_the_row_in_memory(copied):
 
 def test_a_client_and_its_rows_are_the_same_bits_when_made_again_alone(copied):
     """Whatever the job order: everything after one deleted client is rebuilt by a single core."""
-    watched = [*copied.glob("results/clients/*/printed/seed-0/adapter_model.safetensors")]
-    watched += copied.glob("results/saliency/*/*/printed/seed-0/gradients.safetensors")
+    watched = [*copied.glob("results/train_client/*/printed/seed-0/upload/adapter_model.safetensors")]
+    watched += copied.glob("results/score_client/*/*/printed/seed-0/gradients.safetensors")
     _, predictions, folder = rows_of(copied, "sketch")
     before = [digest_file(path) for path in watched]
     shutil.rmtree(watched[0].parent)
@@ -170,7 +170,7 @@ def test_a_client_and_its_rows_are_the_same_bits_when_made_again_alone(copied):
 
 
 def test_every_artifact_says_where_it_came_from(finished):
-    uploads = [*finished.glob("results/clients/**/meta.json"), *finished.glob("results/measure/**/meta.json")]
+    uploads = finished.glob("results/*/**/upload/meta.json")
     for path in uploads:  # their clients keep the rest
         assert {"stage", "seed", "files", "digest"} <= read_json(path).keys() <= SEAL, path
     for path in set(finished.glob("results/*/**/meta.json")) - set(uploads):
@@ -178,10 +178,10 @@ def test_every_artifact_says_where_it_came_from(finished):
         assert {"stage", "settings", "inputs", "code", "versions", "git_commit", "seconds", "peak_memory_bytes"} <= set(
             meta
         ), path
-    adapter = read_json(finished.glob("results/trainings/*/printed/seed-0/meta.json")[0])
+    adapter = read_json(finished.glob("results/train_client/*/printed/seed-0/meta.json")[0])
     assert adapter["upload_bytes"] > 0
     index = {row["id"] for row in read_csv(finished.folder / "results/index.csv")}
-    assert {path.name for path in finished.glob("results/backbones/*")} <= index
+    assert {path.name for path in finished.glob("results/prepare_backbone/*")} <= index
 
 
 def test_the_audit_tells_the_two_averages_apart(finished):
@@ -203,7 +203,7 @@ def test_the_audit_tells_the_two_averages_apart(finished):
 
 def _main(workflow: Workflow) -> list[dict]:
     """Settings of the points of the main table."""
-    from sap.plan.study import build_study
+    from sap.pipeline import build_study
 
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     for key, value in workflow.overlay.items():

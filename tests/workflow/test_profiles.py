@@ -5,6 +5,7 @@ import re
 import pytest
 import yaml
 
+from sap.pipeline import stages
 from tests.workflow.small_study import ROOT
 
 RULES = dict(
@@ -27,14 +28,13 @@ def test_the_rules_are_found():
 
 
 @pytest.mark.parametrize("rule", SUBMITTED)
-def test_a_retried_job_gets_more_memory_and_time(rule):
-    assert re.search(r"mem_mb=grows\(\d+\)", RULES[rule])
-    assert re.search(r"runtime=grows\(\d+\)", RULES[rule])
+def test_a_job_is_given_what_its_stage_declares_and_more_when_it_is_retried(rule):
+    assert f'**needed("{rule}")' in RULES[rule]
 
 
 def test_slurm_gives_a_gpu_to_exactly_the_rules_that_use_one():
     given = {rule for rule, resources in profile("slurm")["set-resources"].items() if resources["gpu"] == 1}
-    assert given == {rule for rule, text in RULES.items() if "gpu=GPU" in text}
+    assert given == {name for name, stage in stages().items() if stage.gpu}
 
 
 def test_the_slurm_profile_repeats_what_the_default_one_says():

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sap.plan.jobs import jobs_of
+from sap.pipeline import build_study
 from sap.plan.overlays import read_config
-from sap.plan.study import build_study
+from sap.plan.stage import UPLOAD
 from sap.progress import read_heartbeat
-from sap.report import catalogue
 from tests.workflow.small_study import MINI, ROOT, Workflow, edited
 
 pytestmark = pytest.mark.slow
@@ -54,12 +53,12 @@ def _ends(line: str, end: int) -> bool:
 
 def test_the_jobs_of_the_plan_are_the_jobs_that_snakemake_ran(finished):
     study = build_study(read_config([_overlay(finished)], finished.folder / "config.yaml"))
-    jobs = jobs_of(study, catalogue.files())
+    jobs = study.jobs
     ran = {str(path.relative_to(finished.folder)) for path in finished.glob("results/benchmarks/**/*.tsv")}
     assert {job.benchmark for job in jobs} == ran
     outputs = {Path(path) for job in jobs for path in job.outputs}
     for folder in {path.parent for path in outputs}:
-        left = {folder / path.name for path in (finished.folder / folder).iterdir()}
+        left = {folder / path.name for path in (finished.folder / folder).iterdir() if path.name != UPLOAD}
         assert left - {folder / "pretrain.jsonl"} == {path for path in outputs if path.parent == folder}
 
 
@@ -118,7 +117,7 @@ def test_a_training_is_seen_running_and_after_a_kill_incomplete(copied):
     )
     try:
         for _ in range(1200):
-            beats = [read_heartbeat(path.parent) for path in copied.glob("results/trainings/*/*/*/.progress.json")]
+            beats = [read_heartbeat(path.parent) for path in copied.glob("results/train_client/*/*/*/.progress.json")]
             if any(beat and beat.done for beat in beats):
                 break
             time.sleep(0.1)
@@ -177,11 +176,11 @@ def test_why_names_the_module_that_was_edited(copied, tmp_path):
 
 
 def test_an_unused_id_is_listed_and_goes_only_with_delete(copied):
-    (client,) = copied.glob("results/clients/*/sketch")
+    (client,) = copied.glob("results/train_client/*/sketch")
     other = client.parent.with_name("digits-r2-0123456789")
     shutil.copytree(client, other / "sketch")
     before = files(copied)
-    assert listed(copied) == {("clients", "digits-r2-0123456789")}
+    assert listed(copied) == {("train_client", "digits-r2-0123456789")}
     assert files(copied) == before
     assert "Removed" in call(copied, "unused", "--delete")
     assert files(copied) == {path for path in before if not path.is_relative_to(other)}
@@ -198,7 +197,7 @@ def test_without_any_recorded_experiment_nothing_is_deleted(copied):
     )
     assert found.returncode == 1
     assert "no experiment is recorded" in found.stderr
-    assert copied.glob("results/clients/*/*/seed-0/meta.json")
+    assert copied.glob("results/train_client/*/*/seed-0/meta.json")
 
 
 def test_a_run_records_what_its_experiment_uses(finished):

@@ -1,22 +1,20 @@
 rule audit:
     """What the merges of the main table do with their clients, layer by layer. Rows that are there stay."""
     input:
-        lambda wildcards: manifest.shard_inputs(plan_of_audit(wildcards)),
+        planned_inputs("audit"),
     output:
-        rows=update("results/audit/{cohort_id}/{target}/seed-{seed}/audit.jsonl"),
-        failed="results/audit/{cohort_id}/{target}/seed-{seed}/failed.jsonl",
+        outputs("audit"),
     log:
-        "logs/audit/{cohort_id}/{target}/seed-{seed}.log",
+        logged("audit"),
     benchmark:
-        "results/benchmarks/audit/{cohort_id}/{target}/seed-{seed}.tsv"
+        timed("audit")
     threads: 1
     resources:
-        mem_mb=grows(16000),
-        runtime=grows(240),
+        **needed("audit"),
     params:
-        plan=lambda wildcards: manifest.store_plan(plan_of_audit(wildcards), "audit"),
+        plan=plan("audit"),
         code=code("audit"),
-        out=subpath(output.rows, parent=True),
+        out=folder("audit"),
     message:
         "audit the merges for {wildcards.target}, seed {wildcards.seed}"
     shell:

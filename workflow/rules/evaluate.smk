@@ -2,27 +2,23 @@ rule evaluate:
     """Many points in one process: merge in memory, predict, keep one row each. Rows that are there stay; one that
     fails stops no other."""
     input:
-        lambda wildcards: manifest.shard_inputs(plan_of_shard(wildcards)),
+        planned_inputs("evaluate"),
     output:
-        rows=update("results/evaluate/{cohort_id}/{target}/seed-{seed}/shard-{shard}/rows.jsonl"),
-        predictions=update("results/evaluate/{cohort_id}/{target}/seed-{seed}/shard-{shard}/predictions.safetensors"),
-        failed="results/evaluate/{cohort_id}/{target}/seed-{seed}/shard-{shard}/failed.jsonl",
+        outputs("evaluate"),
     log:
-        "logs/evaluate/{cohort_id}/{target}/seed-{seed}/shard-{shard}.log",
+        logged("evaluate"),
     benchmark:
-        "results/benchmarks/evaluate/{cohort_id}/{target}/seed-{seed}/shard-{shard}.tsv"
+        timed("evaluate")
     threads: 1
     resources:
-        gpu=GPU,
+        **needed("evaluate"),
         # No params: they change no number, so they re-run nothing.
         batch_size=STUDY.settings["evaluate"]["batch_size"],
         cache_activations=int(STUDY.settings["evaluate"]["cache_activations"]),
-        mem_mb=grows(16000),
-        runtime=grows(240),
     params:
-        plan=lambda wildcards: manifest.store_plan(plan_of_shard(wildcards), "evaluate"),
+        plan=plan("evaluate"),
         code=code("evaluate"),
-        out=subpath(output.rows, parent=True),
+        out=folder("evaluate"),
     message:
         "evaluate on {wildcards.target}, seed {wildcards.seed}"
     shell:

@@ -1,36 +1,32 @@
+from sap.stages.measure.stage import measured_on
+
+
 rule measure:
     """Gram matrices or Fisher information of one client's own model, for the merge methods that ask for them."""
     input:
-        backbone=f"{STUDY.backbone_folder}/meta.json",
-        classes=f"{STUDY.classes_folder}/meta.json",
-        adapter="results/clients/{train_id}/{trainee}/seed-{seed}/meta.json",
-        inputs=lambda wildcards: [f"{folder}/meta.json" for folder in measured_on(wildcards)],
+        backbone=f"{STUDY.folder('prepare_backbone')}/meta.json",
+        classes=f"{STUDY.folder('embed_classes')}/meta.json",
+        adapter="results/train_client/{train_id}/{trainee}/seed-{seed}/upload/meta.json",
+        inputs=lambda wildcards: [f"{folder}/meta.json" for folder in measured_on(STUDY, **wildcards)],
     output:
-        statistics=ensure(
-            "results/measure/{measure_id}/{train_id}/{trainee}/seed-{seed}/statistics.safetensors", non_empty=True
-        ),
-        seal="results/measure/{measure_id}/{train_id}/{trainee}/seed-{seed}/meta.json",
-        failed="results/measurements/{measure_id}/{train_id}/{trainee}/seed-{seed}/failed.jsonl",
-        meta="results/measurements/{measure_id}/{train_id}/{trainee}/seed-{seed}/meta.json",
+        outputs("measure"),
     log:
-        "logs/measure/{measure_id}/{train_id}/{trainee}/seed-{seed}.log",
+        logged("measure"),
     benchmark:
-        "results/benchmarks/measure/{measure_id}/{train_id}/{trainee}/seed-{seed}.tsv"
+        timed("measure")
     threads: 1
     resources:
-        gpu=GPU,
-        mem_mb=grows(8000),
-        runtime=grows(240),
+        **needed("measure"),
     params:
-        settings=settings("measure", "measure_id"),
+        settings=settings("measure", "id"),
         share=settings("train_client", "train_id", "trainee"),
         code=code("measure"),
         adapter=subpath(input.adapter, parent=True),
         backbone=subpath(input.backbone, parent=True),
         classes=subpath(input.classes, parent=True),
-        inputs=measured_on,
-        upload=subpath(output.seal, parent=True),
-        out=subpath(output.meta, parent=True),
+        inputs=lambda wildcards: measured_on(STUDY, **wildcards),
+        upload=folder("measure", "/upload"),
+        out=folder("measure"),
     message:
         "measure {wildcards.trainee}, seed {wildcards.seed}"
     shell:

@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> None:
     inputs = {"adapter": args.adapter / "adapter_model.safetensors"}
     if args.gradients:
         inputs["gradients"] = args.gradients
-    inputs |= {path.parents[3].name: path for path in args.statistics}
+    inputs |= {path.parents[4].name: path for path in args.statistics}
     kept = {layer: int((pruned.dense(layer) != 0).sum()) for layer in pruned}
     facts = {"client": args.client, "seed": args.seed, "norms": update.norms(), "pruned_norms": pruned.norms()}
     save_meta(args.out, clock.meta("prune", args.settings, inputs, args.code, non_zero_entries=kept, **facts))

@@ -16,17 +16,15 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from sap.plan.jobs import jobs_of
+    from sap.pipeline import build_study
     from sap.plan.overlays import read_config
     from sap.plan.reporting import report_plan
     from sap.plan.status import look
-    from sap.plan.study import build_study
-    from sap.report import catalogue
 
     study = build_study(read_config(args.configfile, values=args.config))
-    jobs, plan = jobs_of(study, catalogue.files()), report_plan(study)
+    plan = report_plan(study)
     while True:
-        seen = look(jobs)
+        seen = look(study.jobs)
         print("\n\n".join(sections(study, plan, seen)), flush=True)
         if args.watch is None or all(entry.state == "done" for entry in seen):
             return

@@ -16,6 +16,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from tabulate import tabulate
 
+    from sap.pipeline import stages
     from sap.plan import records
     from sap.plan.differences import read_index
     from sap.plan.unused import describe, find_unused, remove
@@ -29,11 +30,11 @@ def main(args: argparse.Namespace) -> None:
             "Every run that has something to do records its own: snakemake [--configfile FILE]"
         )
     used = {path for experiment in known.values() for path in experiment["uses"]}
-    index, found = read_index(), find_unused(used)
+    index, found = read_index(), find_unused(used, stages())
     lines = [
         (entry.stage, entry.name, len(entry.paths), _mega(entry), "a job is at work" if entry.busy else "", say)
         for entry in found
-        for say in [describe(entry, index, used)]
+        for say in [describe(entry, index, used, stages())]
     ]
     print(f"Recorded experiments: {', '.join(known) or 'none'}")
     if not found:

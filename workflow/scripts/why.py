@@ -16,8 +16,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    from sap.pipeline import build_study
     from sap.plan.overlays import read_config
-    from sap.plan.study import build_study
     from sap.plan.why import Planned, explain
 
     study = build_study(read_config(args.configfile, values=args.config))

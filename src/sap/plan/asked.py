@@ -1,7 +1,7 @@
 """What is asked of a study: the points of its blocks, by view, fold, shard and seed, and what they read together."""
 
 from collections.abc import Mapping
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 from sap.errors import SapError
@@ -35,7 +35,8 @@ class Asked(Clients):
         there = {target: [client.name for client in self.sources(target)] for target in (*self.targets, NOBODY)}
 
         def points_of(chosen: list[Mapping[str, Any]]) -> list[Point]:
-            return expand(chosen, known, cache(self.saliency_id), cache(self.measure_id), names)
+            saliency, measured = (cache(partial(self.id, stage)) for stage in ("score_client", "measure"))
+            return expand(chosen, known, saliency, measured, names)
 
         points, left_out = [], []
         for point in points_of(blocks):
@@ -113,6 +114,11 @@ class Asked(Clients):
         """Every (alignment, reduction, draw) that some point reads, and the one that the diagnosis shows."""
         asked = [point.gradient for point in self.points if point.gradient]
         return tuple(dict.fromkeys([*asked, self.diagnosed]))
+
+    @property
+    def draws(self) -> list[int]:
+        """The draws of the anchors behind the gradients."""
+        return list(dict.fromkeys(gradient[2] for gradient in self.gradients))
 
     @property
     def compared(self) -> list[Gradient]:

@@ -7,15 +7,14 @@ from typing import Any
 from sap.errors import SapError
 from sap.io import canonical
 from sap.plan.fields import corruption_fields, trainee_fields
-from sap.plan.ids import make_id
-from sap.plan.places import Places
 from sap.plan.points import Point
 from sap.plan.settings import schema
+from sap.plan.stage import Identity, identity
 from sap.plan.trainees import Trainee
 from sap.registry import unknown
 
 
-class Clients(Places):
+class Clients:
     """The trainees of a `sap.plan.study.Study`, and their ids."""
 
     @cached_property
@@ -33,6 +32,11 @@ class Clients(Places):
             if name not in names:
                 raise SapError(f"corruption.clients: {unknown('client', name, names)}")
         return tuple(made)
+
+    @property
+    def client_ids(self) -> list[list[str]]:
+        """[name, id of the training] of every client."""
+        return [[client.name, client.train_id] for client in self.clients]
 
     def client(self, name: str) -> Trainee:
         """The client of this name."""
@@ -73,6 +77,10 @@ class Clients(Places):
             if (trainee.train_id, trainee.name) == (train_id, name):
                 return trainee
         raise SapError(f"train_client: {train_id}/{name} is no trainee of this config.")
+
+    def stores(self, train_id: str, name: str) -> list[str]:
+        """Folders of the prepared domains that the trainee behind a path reads, in the order of its parts."""
+        return [self.folder("prepare_domain", domain=domain) for domain, _ in self.trainee(train_id, name).parts]
 
     def seeds_of(self, trainee: Trainee) -> list[int]:
         """The seeds at which somebody reads this trainee."""
@@ -122,9 +130,6 @@ class Clients(Places):
         fields = trainee_fields(self.settings, parts, corruption, towers)
         # One domain is named by the path already; several must be in the id.
         counted = fields | {"parts": fields["parts"] if len(parts) > 1 else None}
-        train_id = make_id(
-            f"{self.settings['data']['name']}-r{self.settings['train']['lora']['rank']}",
-            {"fields": counted, "data": self.data_id, "classes": self.classes_id},
-        )
-        self.registry[("train_client", train_id, name)] = fields
-        return Trainee(name, parts, train_id)
+        slug = f"{self.settings['data']['name']}-r{self.settings['train']['lora']['rank']}"
+        made = identity(slug, counted, data=self.id("prepare_domain"), classes=self.id("embed_classes"))
+        return Trainee(name, parts, Identity(made.id, fields))

@@ -9,7 +9,7 @@ from pathlib import Path
 from sap.errors import SapError
 from sap.io import canonical, digest, read_json, write_json
 from sap.plan.fingerprint import fingerprint, trees
-from sap.plan.trainees import RESULTS
+from sap.plan.stage import RESULTS
 
 
 @cache

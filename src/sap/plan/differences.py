@@ -6,25 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sap.io import canonical, read_csv
-from sap.plan.trainees import RESULTS
-
-# Folder of each stage under results/, and how many of its path's components name the id.
-PLACES = {
-    "prepare_domain": ("data", 1),
-    "prepare_backbone": ("backbones", 1),
-    "embed_classes": ("classes", 1),
-    "draw_anchors": ("anchors", 1),
-    "train_client": ("clients", 2),
-    "score_client": ("saliency", 1),
-    "measure": ("measure", 1),
-    "diagnose": ("diagnose", 1),
-    "headroom": ("headroom", 1),
-    "compare_towers": ("compare_towers", 1),
-    "compare_masks": ("compare_masks", 1),
-    "probe": ("probe", 1),
-    "privacy": ("privacy", 1),
-    "evaluate": ("evaluate", 1),
-}
+from sap.plan.stage import RESULTS
 
 
 def read_index() -> dict[tuple[str, str], Any]:

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from sap.errors import SapError
 from sap.io import digest
-from sap.plan.trainees import RESULTS
+from sap.plan.stage import RESULTS
 
 FOLDER = Path(RESULTS) / "experiments" / ".runs"
 

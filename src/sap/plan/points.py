@@ -37,8 +37,6 @@ Measured = tuple[str, str]  # kind (gram, fisher), whose inputs (client, anchors
 
 _GRADIENT_FIELDS = ("alignment", "reduction", "anchor_size", "anchor_draw")
 _PRUNE_FIELDS = ("space", "unit", "scope", "count", "rescale", "prune_ratio", "prune_top", "control")
-# Later additions: at these values a point is what it was before the field existed, and keeps its id.
-_SILENT = {name: DEFAULTS[name] for name in ("unit", "count", "prune_top", "rank")} | {"attacker_weight": None}
 _ON_ANCHORS = {"gradients", "anchors", "root"}  # needs of merge methods that read the anchors
 _WITHOUT_ROWS = {"probe", "privacy"}  # views whose points are merged or pruned by a stage of their own, not judged
 _MEASURED_ON = {"client": "clients", "anchors": "anchors"}
@@ -194,9 +192,9 @@ def describe(settings: Mapping[str, Any], methods: Mapping[str, Any]) -> str:
         text = f"{settings['criterion']} ρ={_short(settings['prune_ratio'])} → {text}"
         for name in ("space", "scope", "rescale", "control"):
             text += f", {settings[name]}" if settings[name] != DEFAULTS[name] else ""
-        text += f", unit {settings['unit']}" if "unit" in settings else ""
-        text += f", γ={_short(settings['prune_top'])}" if "prune_top" in settings else ""
-        text += f", {settings['count']}" if "count" in settings else ""
+        text += f", unit {settings['unit']}" if settings["unit"] != DEFAULTS["unit"] else ""
+        text += f", γ={_short(settings['prune_top'])}" if settings["prune_top"] else ""
+        text += f", {settings['count']}" if settings["count"] != DEFAULTS["count"] else ""
     if "alignment" in settings:
         text += f", {settings['anchor_size']} anchors"
         text += f", {settings['alignment']}" if settings["alignment"] != DEFAULTS["alignment"] else ""
@@ -204,7 +202,7 @@ def describe(settings: Mapping[str, Any], methods: Mapping[str, Any]) -> str:
         text += f", draw {settings['anchor_draw']}" if settings["anchor_draw"] else ""
     if "measured" in settings:
         text += f", measured on {_MEASURED_ON[settings['statistics']]}"
-    text += f", rank {settings['rank']}" if "rank" in settings else ""
+    text += f", rank {settings['rank']}" if settings["rank"] is not None else ""
     return text + (f", λ={_short(settings['scale'])}" if settings["scale"] != 1 else "")
 
 
@@ -233,7 +231,7 @@ def _relevant(settings: dict[str, Any], known: Mapping[str, Any]) -> dict[str, A
     """Drop the fields that criterion and merge method do not read; `measured` lists what they need measured."""
     settings = {"kind": "merge"} | settings | {"attackers": settings["attackers"].split("+")}
     needs = needs_of(settings, known)
-    dropped = {name for name, value in _SILENT.items() if settings[name] == value}
+    dropped: set[str] = set()
     if settings["attack"] == "none":
         dropped |= {"attack", "attackers", "attacker_weight"}
     if settings["criterion"] == "none":

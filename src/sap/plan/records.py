@@ -7,24 +7,20 @@ from typing import Any
 
 from sap.errors import SapError
 from sap.io import read_json, write_json
-from sap.plan.jobs import Job, jobs_of
+from sap.plan.stage import RESULTS, Job
 from sap.plan.study import Study
-from sap.plan.trainees import RESULTS
 from sap.provenance import versions
 
 FOLDER = Path(RESULTS) / "experiments"
 
 
-def record(study: Study, reports: Mapping[str, Sequence[str]], plans: Iterable[str]) -> None:
+def record(study: Study, plans: Iterable[str]) -> None:
     """Write results/experiments/<name>.json: the experiment's settings and every path under results/ that it uses.
 
-    `reports` as for `jobs_of`; `plans` are the plan files that its jobs name.
+    `plans` are the plan files that its jobs name.
     """
-    jobs = jobs_of(study, reports)
-    on_demand = [
-        f"{RESULTS}/{stage}/{study.cohort_id}/{point.id}" for stage in ("prune", "merge") for point in study.points
-    ]
-    uses = [folder for job in jobs for folder in job.folders] + [job.benchmark for job in jobs] + [*plans] + on_demand
+    on_demand = [path for stage in study.stages.values() for path in stage.uses(study)]
+    uses = [path for job in study.jobs for path in (job.folder, job.benchmark)] + [*plans] + on_demand
     write_json(FOLDER / f"{study.name}.json", {"settings": study.settings, "uses": sorted(set(uses))})
 
 
@@ -53,7 +49,7 @@ def version_warnings(jobs: Sequence[Job], ignored: Sequence[str] = ()) -> list[s
         if path.exists():
             for package, version in _versions(path).items():
                 if package not in ignored and version != installed.get(package, version):
-                    made[package, version, job.stage] += 1
+                    made[package, version, job.stage.name] += 1
     return [
         f"{package} is {installed[package]} here, and {_listed(made, package)}. If that may change numbers, "
         f"add {package} to versions.invalidate in the config: then everything runs again."

@@ -1,15 +1,13 @@
 """What tables and figures read: points by their labels, and where rows, costs and evidence lie."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from sap.failures import FAILED
-from sap.plan.evidence import evidence_jobs
 from sap.plan.points import attack_of, family_of, needs_of
 from sap.plan.settings import schema
 from sap.plan.study import Study
-from sap.plan.trainees import Trainee, record_of
+from sap.plan.trainees import Trainee
 
 
 def report_plan(study: Study) -> dict[str, Any]:
@@ -31,7 +29,7 @@ def report_plan(study: Study) -> dict[str, Any]:
                 "needs": sorted(needs_of(point.settings, defs)),
                 "family": family_of(point.settings, defs),
             }
-    plan = {
+    return {
         "experiment": study.name,
         "dataset": study.settings["data"]["name"],
         "classes": study.settings["data"]["classes"],
@@ -39,7 +37,7 @@ def report_plan(study: Study) -> dict[str, Any]:
         "targets": study.targets,
         "seeds": study.seeds,
         "selection": "fixed",
-        "backbone": study.backbone_folder,
+        "backbone": study.folder("prepare_backbone"),
         "points": list(labels.values()),
         "left_out": [{"label": point.label, "reason": reason} for point, reason in study.left_out],
         "folds": [
@@ -47,7 +45,7 @@ def report_plan(study: Study) -> dict[str, Any]:
                 "target": target,
                 "seed": seed,
                 "clients": [client.name for client in study.sources(target)],
-                "rows": f"{study.shard_folder(target, seed, shard)}/rows.jsonl",
+                "rows": f"{study.folder('evaluate', target=target, seed=seed, shard=shard)}/rows.jsonl",
             }
             for target in study.folds
             for seed in study.seeds
@@ -58,58 +56,20 @@ def report_plan(study: Study) -> dict[str, Any]:
                 **_name_and_kind(study, trainee),
                 "domains": [domain for domain, _ in trainee.parts],
                 "seed": seed,
-                "meta": f"{record_of(trainee.folder(seed))}/meta.json",
+                "meta": f"{study.folder('train_client', trainee, trainee=trainee.name, seed=seed)}/meta.json",
             }
             for trainee in study.trainees
             for seed in study.seeds_of(trainee)
         ],
-        "saliency": [
-            {
-                "client": client.name,
-                "seed": seed,
-                "meta": f"{study.saliency_folder(gradient, client, seed)}/meta.json",
-            }
-            for gradient in study.gradients
-            for client in study.clients
-            for seed in study.seeds
-        ],
-        "measured": [
-            {
-                "client": client.name,
-                "seed": seed,
-                "meta": f"{record_of(study.measure_folder(study.measure_id(kind), client, seed))}/meta.json",
-            }
-            for kind in study.measured
-            for client in study.clients
-            for seed in study.seeds
-        ],
-        "audit": [
-            {"target": target, "seed": seed, "rows": f"{study.audit_folder(target, seed)}/audit.jsonl"}
-            for target in study.targets
-            for seed in study.audited_seeds
-        ],
-        "diagnose": [
-            {
-                "seed": seed,
-                "agreement": f"{study.diagnose_folder(seed)}/agreement.csv",
-                "saliency": f"{study.diagnose_folder(seed)}/saliency.csv",
-            }
-            for seed in study.seeds
-        ],
-        "data": [{"domain": domain, "folder": study.data_folder(domain)} for domain in study.domains],
-        "evidence": evidence_jobs(study),
+        "jobs": {
+            stage.name: [{**job.place, "folder": job.folder} for job in jobs]
+            for stage in study.stages.values()
+            if stage.reported and (jobs := [job for job in study.jobs if job.stage is stage])
+        },
+        "failed": [f"{job.folder}/{FAILED}" for job in study.jobs if job.stage.fails_by_row],
         "margin": study.settings["evidence"]["margin"],
         "public": {"size": max(study.settings["anchors"]["sizes"])},
     }
-    return plan | {"failed": _failed(plan)}
-
-
-def _failed(plan: Mapping[str, Any]) -> list[str]:
-    """Where the jobs whose rows can fail write down those that did."""
-    files = [item["rows"] for item in (*plan["folds"], *plan["audit"])] + [item["meta"] for item in plan["measured"]]
-    folders = [file.rpartition("/")[0] for file in files]
-    folders += [job["folder"] for stage in ("headroom", "probe", "privacy") for job in plan["evidence"].get(stage, [])]
-    return [f"{folder}/{FAILED}" for folder in folders]
 
 
 def _name_and_kind(study: Study, trainee: Trainee) -> dict[str, str]:
@@ -127,11 +87,7 @@ def _name_and_kind(study: Study, trainee: Trainee) -> dict[str, str]:
     return {"name": trainee.name, "kind": kind}
 
 
-def report_inputs(plan: Mapping[str, Any]) -> list[str]:
-    """Files that tables and figures read."""
-    files = [fold["rows"] for fold in plan["folds"]]
-    files += [item["meta"] for item in (*plan["trainees"], *plan["saliency"], *plan["measured"])]
-    files += [item["rows"] for item in plan["audit"]] + plan["failed"]
-    files += [item[name] for item in plan["diagnose"] for name in ("agreement", "saliency")]
-    files += [f"{job['folder']}/meta.json" for jobs in plan["evidence"].values() for job in jobs]
-    return files + [f"{item['folder']}/meta.json" for item in plan["data"]]
+def report_inputs(study: Study) -> list[str]:
+    """Files that tables and figures read: of each job the one that is written last, and its failed rows."""
+    jobs = [job for job in study.jobs if job.stage.reported]
+    return [f"{job.folder}/{name}" for job in jobs for name in job.stage.marks]

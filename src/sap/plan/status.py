@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sap.io import read_jsonl, sealed_rows
-from sap.plan.jobs import Job
-from sap.plan.trainees import RESULTS
+from sap.plan.stage import RESULTS, Job
 from sap.progress import Heartbeat, read_heartbeat
 
 STATES = ("not started", "running", "incomplete", "done")
-# Stages whose numbers are in tables and figures; the others reach them through these.
-_SHOWN = {"diagnose", "headroom", "compare_towers", "compare_masks", "probe", "privacy", "evaluate", "audit"}
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,9 @@ def look(jobs: Iterable[Job]) -> list[Seen]:
     for job in jobs:
         found = _look(job)
         times = [path.stat().st_mtime for path in map(Path, job.outputs) if path.exists()]
-        if job.stage in _SHOWN:
+        if job.stage.reported:
             newest = max([newest, *times])
-        elif found.state == "done" and job.stage in ("tables", "figures", "complete") and min(times) < newest:
+        elif found.state == "done" and job.stage.name in ("tables", "figures", "complete") and min(times) < newest:
             found = Seen(job, "incomplete")
         seen.append(found)
     return seen
@@ -83,9 +80,9 @@ def _look(job: Job) -> Seen:
 
 def stage_table(seen: Sequence[Seen]) -> list[dict[str, Any]]:
     """One row per stage in the order of the pipeline: how many jobs are in each state."""
-    stages = dict.fromkeys(entry.job.stage for entry in seen)
+    stages = dict.fromkeys(entry.job.stage.name for entry in seen)
     return [
-        {"stage": stage} | {state: sum((s.job.stage, s.state) == (stage, state) for s in seen) for state in STATES}
+        {"stage": stage} | {state: sum((s.job.stage.name, s.state) == (stage, state) for s in seen) for state in STATES}
         for stage in stages
     ]
 
@@ -95,7 +92,7 @@ def training_lines(seen: Sequence[Seen], epochs: int, batch_size: int) -> list[s
     lines = []
     for entry in seen:
         beat = entry.beat
-        if entry.job.stage != "train_client" or beat is None:
+        if entry.job.stage.name != "train_client" or beat is None:
             continue
         if not beat.total:
             lines.append(f"{entry.job.title}: starting")
@@ -112,7 +109,7 @@ def training_lines(seen: Sequence[Seen], epochs: int, batch_size: int) -> list[s
 
 def sweep_line(seen: Sequence[Seen]) -> str:
     """Points done of all, over all targets, seeds and shards; their speed and the time left while some are judged."""
-    shards = [entry for entry in seen if entry.job.stage == "evaluate"]
+    shards = [entry for entry in seen if entry.job.stage.name == "evaluate"]
     total, done = sum(len(entry.job.rows) for entry in shards), sum(entry.points for entry in shards)
     line = f"{done:,} of {total:,} points (each target and seed counts)"
     rate = sum(
@@ -129,9 +126,9 @@ def time_left(seen: Sequence[Seen]) -> list[str]:
     if not open_jobs:
         return ["Everything is there."]
     seconds, based, unknown = 0.0, [], []
-    for stage in dict.fromkeys(entry.job.stage for entry in open_jobs):
-        rest = [entry for entry in open_jobs if entry.job.stage == stage]
-        own = [Path(entry.job.benchmark) for entry in seen if entry.job.stage == stage]
+    for stage in dict.fromkeys(entry.job.stage.name for entry in open_jobs):
+        rest = [entry for entry in open_jobs if entry.job.stage.name == stage]
+        own = [Path(entry.job.benchmark) for entry in seen if entry.job.stage.name == stage]
         measured = _seconds(own)
         others = not measured
         if others:

@@ -1,9 +1,9 @@
-"""Who is trained, and where the result lies."""
+"""Who is trained."""
 
 from dataclasses import dataclass
 
-RESULTS = "results"
-RECORDS = {"clients": "trainings", "measure": "measurements"}  # folder of uploads -> of what their clients keep
+from sap.plan.stage import RESULTS, UPLOAD, Identity
+
 NOBODY = "none"  # the target of the fold in which every domain has a client and none is held out
 
 
@@ -13,14 +13,12 @@ class Trainee:
 
     name: str
     parts: tuple[tuple[str, int | None], ...]  # (domain, which of its clients; None is the whole domain)
-    train_id: str
+    identity: Identity
 
-    def folder(self, seed: int) -> str:
+    @property
+    def train_id(self) -> str:
+        return self.identity.id
+
+    def folder(self, seed: int | str) -> str:
         """What the trainee hands over: the adapter, its sample count, and a seal."""
-        return f"{RESULTS}/clients/{self.train_id}/{self.name}/seed-{seed}"
-
-
-def record_of(upload: str) -> str:
-    """Where a client keeps its own record of an upload: under the same names, in a folder beside all uploads."""
-    root, stage, names = upload.split("/", 2)
-    return f"{root}/{RECORDS[stage]}/{names}"
+        return f"{RESULTS}/train_client/{self.train_id}/{self.name}/seed-{seed}/{UPLOAD}"

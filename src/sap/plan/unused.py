@@ -8,36 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sap.plan.differences import PLACES, nearest, shortened
-from sap.plan.trainees import RECORDS, RESULTS, record_of
+from sap.plan.differences import nearest, shortened
+from sap.plan.stage import RESULTS, Stage
 from sap.progress import read_heartbeat
 
-# How many folders lie between a stage's folder and that of one job.
-_DEPTHS = {
-    "data": 2,
-    "backbones": 1,
-    "classes": 1,
-    "anchors": 1,
-    "clients": 3,
-    "saliency": 4,
-    "measure": 4,
-    "diagnose": 2,
-    "headroom": 3,
-    "compare_towers": 2,
-    "compare_masks": 2,
-    "probe": 2,
-    "privacy": 2,
-    "evaluate": 4,
-    "audit": 3,
-    "prune": 4,
-    "merge": 4,
-    "tables": 1,
-    "figures": 1,
-}
-_DEPTHS |= {record: _DEPTHS[upload] for upload, record in RECORDS.items()}
 _SIDES = (".resume", ".progress")  # folders beside a job's, for what it has saved so far
-_STAGES = {folder: (stage, depth) for stage, (folder, depth) in PLACES.items()}
-_STAGES |= {record: _STAGES[upload] for upload, record in RECORDS.items()}
 
 
 @dataclass(frozen=True)
@@ -51,14 +26,14 @@ class Unused:
     busy: bool
 
 
-def find_unused(used: Iterable[str]) -> list[Unused]:
+def find_unused(used: Iterable[str], stages: Mapping[str, Stage]) -> list[Unused]:
     """Everything that is no path of `used` (folders, files, or folders of folders) and lies in none of them.
 
     Only what the workflow makes is looked at: job folders with their side folders, benchmarks, and plans.
     """
     used = set(used)
     groups: dict[tuple[str, str], list[Path]] = {}
-    for path, stage, name in _made():
+    for path, stage, name in _made(stages):
         base = str(path)
         for side in _SIDES:
             base = base.removesuffix(side)
@@ -70,9 +45,11 @@ def find_unused(used: Iterable[str]) -> list[Unused]:
     ]
 
 
-def describe(entry: Unused, index: Mapping[tuple[str, str], Any], used: Iterable[str]) -> str:
+def describe(
+    entry: Unused, index: Mapping[tuple[str, str], Any], used: Iterable[str], stages: Mapping[str, Stage]
+) -> str:
     """What an unused id stood for: where its settings differ from the nearest id that is used."""
-    stage, depth = _STAGES.get(entry.stage, ("", 0))
+    stage, depth = entry.stage, stages[entry.stage].named if entry.stage in stages else 0
     name = "/".join(entry.paths[0].parts[2 : 2 + depth])
     if (stage, name) not in index:
         return ""
@@ -100,12 +77,12 @@ def remove(entry: Unused) -> None:
                 parent.rmdir()
 
 
-def _made() -> Iterator[tuple[Path, str, str]]:
+def _made(stages: Mapping[str, Stage]) -> Iterator[tuple[Path, str, str]]:
     """(path, stage's folder, id) of every job folder, benchmark and plan; links are passed by."""
     root = Path(RESULTS)
-    for stage, depth in _DEPTHS.items():
-        for path in _folders(root / stage, depth):
-            yield path, stage, path.parts[2]
+    for stage in stages.values():
+        for path in _folders(Path(stage.root), stage.depth) if not stage.beside else ():
+            yield path, stage.name, path.parts[2]
     for folder, folders, files in os.walk(root / "benchmarks"):
         folders.sort()
         for file in sorted(files):
@@ -136,7 +113,5 @@ def _size(path: Path) -> int:
 
 def _is_busy(path: Path) -> bool:
     places = {path, *(Path(str(path).removesuffix(side)) for side in _SIDES)}
-    if path.parts[1] in RECORDS:  # who makes an upload has its heartbeat in the client's record
-        places.add(Path(record_of(str(path))))
     beats = [read_heartbeat(place) for place in places]
     return any(beat is not None and beat.alive for beat in beats)

@@ -13,8 +13,8 @@ from sap.evaluate.rows import row_keys
 from sap.failures import FAILED
 from sap.io import sealed_rows
 from sap.plan.code import changed_parts, is_recorded
-from sap.plan.differences import PLACES, nearest, read_index, shortened
-from sap.plan.manifest import shard_plan
+from sap.plan.differences import nearest, read_index, shortened
+from sap.plan.folds import shard_plan
 from sap.plan.study import Study
 
 # How Snakemake begins the parts of a reason.
@@ -79,7 +79,7 @@ def _reasons(study: Study, job: Planned, made_by: dict[str, str], index: dict[tu
             found.append("rows of it failed the last time")
         elif start == "Missing output files":
             missing = True
-            found.append(_missing(job, index))
+            found.append(_missing(study, job, index))
         elif start == "Incomplete output files":
             found.append("its last run was killed or failed; what it saved on the way is used")
         elif start == "Updated input files":
@@ -106,18 +106,16 @@ def _reasons(study: Study, job: Planned, made_by: dict[str, str], index: dict[tu
     return found
 
 
-def _missing(job: Planned, index: dict[tuple[str, str], Any]) -> str:
+def _missing(study: Study, job: Planned, index: dict[tuple[str, str], Any]) -> str:
     """Its files are not there: because its settings are new, or simply not made yet."""
-    stage = "evaluate" if job.rule == "audit" else job.rule
-    if stage not in PLACES:
+    stage = study.stages.get(job.rule)
+    if stage is None or not stage.named:
         return _ABSENT
-    depth = PLACES[stage][1]
-    root = Path(*Path(job.output[0]).parts[:2])
-    name = "/".join(Path(job.output[0]).parts[2 : 2 + depth])
+    root, name = Path(stage.root), "/".join(Path(job.output[0]).parts[2 : 2 + stage.named])
     own = name.partition("/")[0]  # without the trainee
-    if (root / name).exists() or (stage, name) not in index:
+    if (root / name).exists() or (stage.name, name) not in index:
         return f"{_ABSENT} ({own})"
-    close = nearest(index, stage, name, lambda other: (root / other).exists())
+    close = nearest(index, stage.name, name, lambda other: (root / other).exists())
     if close is None:
         return f"{_ABSENT} ({own}), nor any of other settings"
     other, listed = close[0].partition("/")[0], close[1]
@@ -181,7 +179,7 @@ def _rows(study: Study, job: Planned, upstream: bool) -> str:
         keys = row_keys(shard_plan(study, target, seed, shard))
     except SapError:
         return "all its rows wait for uploads that are not there yet"
-    folder = study.shard_folder(target, seed, shard)
+    folder = study.folder("evaluate", target=target, seed=seed, shard=shard)
     kept = {
         (row["point"], row["domain"])
         for path in (f"{folder}/rows.jsonl", f"{folder}.progress/rows.jsonl")

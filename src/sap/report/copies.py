@@ -34,7 +34,7 @@ def read_prints(results: Results) -> pd.DataFrame:
     Domains that are not prepared, or were before there were digests, are left out.
     """
     frames = [pd.DataFrame(columns=["domain", *COLUMNS])]
-    for item in results.plan.get("data", []):
+    for item in results.planned("prepare_domain"):
         path = locate(results.root, f"{item['folder']}/index.csv")
         if path:
             frame = pd.read_csv(verified(path), usecols=lambda name: name in COLUMNS, dtype=str)

@@ -11,7 +11,7 @@ EMPTY = "The example images of this experiment are not in the results folder."
 
 def draw_examples(results: Results) -> Figure:
     """Rows are domains, columns up to ten classes spread over all; the first training image of each."""
-    folders = {item["domain"]: locate(results.root, item["folder"]) for item in results.plan.get("data", [])}
+    folders = {item["domain"]: locate(results.root, item["folder"]) for item in results.planned("prepare_domain")}
     found = {domain: read_examples(path) for domain, path in folders.items() if path and (path / EXAMPLES).exists()}
     if not found:
         return blank(EMPTY)

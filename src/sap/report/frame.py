@@ -97,10 +97,14 @@ class Results:
         """Ids of the clean points of one kind, in plan order."""
         return list(self.points.index[(self.points["kind"] == kind) & (self.points["attack"] == "")])
 
+    def planned(self, stage: str) -> list[dict[str, Any]]:
+        """The jobs of a stage, done or not: the wildcards of each, and its folder."""
+        return readers.planned(self.plan, stage)
+
     def jobs(self, stage: str) -> list[tuple[dict[str, Any], Path]]:
-        """(job, its folder) of a stage behind the claims, for the jobs that are done and did not fail as a whole."""
+        """(job, its folder) of a stage, for the jobs that are done and did not fail as a whole."""
         failed = set(self.failures.loc[self.failures["point"].isna(), "folder"])
-        entries = [job for job in self.plan.get("evidence", {}).get(stage, []) if job["folder"] not in failed]
+        entries = [job for job in self.planned(stage) if job["folder"] not in failed]
         found = [(entry, locate(self.root, f"{entry['folder']}/meta.json")) for entry in entries]
         return [(entry, path.parent) for entry, path in found if path]
 
@@ -133,18 +137,18 @@ def collect(plan: Mapping[str, Any], root: Path, live: bool = False) -> Results:
     With `live` the rows that running or killed evaluations have saved so far count, too, and damaged ones are left out.
     """
     found = _finder(root)
-    diagnoses = plan.get("diagnose", [])
+    diagnoses = [job["folder"] for job in readers.planned(plan, "diagnose")]
     return Results(
         plan=plan,
         root=root,
         points=readers.points(plan["points"]),
         rows=readers.rows(plan, found, live),
         trainings=readers.trainings(plan.get("trainees", []), found),
-        saliency=readers.saliency(plan.get("saliency", []), found),
-        measured=readers.saliency(plan.get("measured", []), found),
+        saliency=readers.saliency(readers.planned(plan, "score_client"), found),
+        measured=readers.saliency(readers.planned(plan, "measure"), found),
         audit=readers.audit(plan, found),
-        agreement=readers.tables([entry["agreement"] for entry in diagnoses], AGREEMENT_COLUMNS, found),
-        layers=readers.tables([entry["saliency"] for entry in diagnoses], LAYER_COLUMNS, found),
+        agreement=readers.tables([f"{folder}/agreement.csv" for folder in diagnoses], AGREEMENT_COLUMNS, found),
+        layers=readers.tables([f"{folder}/saliency.csv" for folder in diagnoses], LAYER_COLUMNS, found),
         evidence=readers.evidence(plan, found),
         failures=readers.failures(plan, found, live),
     )

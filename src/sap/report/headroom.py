@@ -42,7 +42,7 @@ def read_headroom(results: Results) -> dict[str, Arrays]:
     The other arrays do not depend on the seed (sap.probe.headroom). Domains without any job that is done are left out.
     """
     done = {(job["domain"], job["seed"]): folder for job, folder in results.jobs("headroom")}
-    jobs = results.plan.get("evidence", {}).get("headroom", [])
+    jobs = results.planned("headroom")
     found: dict[str, Arrays] = {}
     for domain in dict.fromkeys(domain for domain, _ in done):
         seeds = [job["seed"] for job in jobs if job["domain"] == domain]
@@ -71,7 +71,7 @@ def headroom_frame(results: Results) -> pd.DataFrame:
     found = read_headroom(results)
     margin = results.plan["margin"]
     records = [_record(domain, [arrays], margin) for domain, arrays in found.items()]
-    planned = {job["domain"] for job in results.plan.get("evidence", {}).get("headroom", [])}
+    planned = {job["domain"] for job in results.planned("headroom")}
     if len(found) == len(planned) > 1:
         records.append(_record(ALL, list(found.values()), margin))
     return pd.DataFrame(records)

@@ -52,6 +52,11 @@ LAYER_COLUMNS = [
 FAILURE_COLUMNS = ["stage", "point", "target", "seed", "domain", "client", "error", "folder"]
 
 
+def planned(plan: Mapping[str, Any], stage: str) -> list[dict[str, Any]]:
+    """The jobs of a stage in a plan: the wildcards of each, and its folder; none where the plan has no such stage."""
+    return plan.get("jobs", {}).get(stage, [])
+
+
 def points(points: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One row per planned point, indexed by id (POINT_COLUMNS)."""
     points = list(points)
@@ -150,13 +155,13 @@ def _corrupted(meta: Mapping[str, Any], name: str) -> str:
 
 
 def saliency(scored: Iterable[Mapping[str, Any]], found: Callable[[str], Path | None]) -> pd.DataFrame:
-    """One row per scored or measured client and seed: what it cost."""
+    """One row per scored or measured client and seed: what it cost. `scored` are the stage's jobs."""
     facts = ["seconds", "peak_memory_bytes"]
     records = []
     for entry in scored:
-        path = found(entry["meta"])
+        path = found(f"{entry['folder']}/meta.json")
         meta = read_meta(path.parent) if path else {}
-        records.append({"client": entry["client"], "seed": entry["seed"], **{name: meta.get(name) for name in facts}})
+        records.append({"client": entry["trainee"], "seed": entry["seed"], **{name: meta.get(name) for name in facts}})
     return _numeric(pd.DataFrame(records, columns=["client", "seed", *facts]), facts)
 
 
@@ -164,8 +169,8 @@ def audit(plan: Mapping[str, Any], found: Callable[[str], Path | None]) -> pd.Da
     """One row per audited layer (AUDIT_COLUMNS)."""
     known = {point["id"] for point in plan["points"]}
     records = []
-    for fold in plan.get("audit", []):
-        path = found(fold["rows"])
+    for job in planned(plan, "audit"):
+        path = found(f"{job['folder']}/audit.jsonl")
         rows = _intact(path, "audit") if path else []
         layers = Counter(row["point"] for row in rows)
         if any(row["layers"] != layers[row["point"]] for row in rows):
@@ -217,9 +222,8 @@ def evidence(plan: Mapping[str, Any], found: Callable[[str], Path | None]) -> di
     """The csv files of the stages behind the claims, by name without suffix (EVIDENCE)."""
     frames = {}
     for stage, names in EVIDENCE.items():
-        folders = [job["folder"] for job in plan.get("evidence", {}).get(stage, [])]
         for name in names:
-            places = filter(None, (found(f"{folder}/{name}.csv") for folder in folders))
+            places = filter(None, (found(f"{job['folder']}/{name}.csv") for job in planned(plan, stage)))
             parts = [_frame(place) for place in places]
             frames[name] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return frames

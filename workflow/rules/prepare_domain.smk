@@ -1,24 +1,19 @@
 rule prepare_domain:
     """Decode one domain's images once, at the backbone's input size, and write down its split."""
     output:
-        images=ensure("results/data/{data_id}/{domain}/images.npy", non_empty=True),
-        index="results/data/{data_id}/{domain}/index.csv",
-        skipped="results/data/{data_id}/{domain}/skipped.csv",
-        examples="results/data/{data_id}/{domain}/examples.safetensors",
-        meta="results/data/{data_id}/{domain}/meta.json",
+        outputs("prepare_domain"),
     log:
-        "logs/prepare_domain/{data_id}/{domain}.log",
+        logged("prepare_domain"),
     benchmark:
-        "results/benchmarks/prepare_domain/{data_id}/{domain}.tsv"
+        timed("prepare_domain")
     threads: 1 if STUDY.settings["data"]["source"] == "digits" else 4  # decoding files is the work here
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(240),
+        **needed("prepare_domain"),
     params:
-        settings=settings("prepare_domain", "data_id"),
+        settings=settings("prepare_domain", "id"),
         code=code("prepare_domain"),
         listing=lambda wildcards: listing_of(STUDY.settings["data"], wildcards.domain),  # images come and go
-        out=subpath(output.meta, parent=True),
+        out=folder("prepare_domain"),
     message:
         "decode {wildcards.domain}"
     shell:

@@ -1,0 +1,1 @@
+"""What the merges of the main table do with their clients."""

@@ -1,0 +1,1 @@
+"""Do the masks of one client agree across anchor draws and sizes?"""

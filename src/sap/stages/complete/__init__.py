@@ -1,0 +1,1 @@
+"""Whether every row could be computed."""

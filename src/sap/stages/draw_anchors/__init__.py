@@ -1,0 +1,1 @@
+"""The server's public image-text pairs."""

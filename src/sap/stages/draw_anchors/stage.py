@@ -1,0 +1,28 @@
+"""The server's public image-text pairs; the first n of one draw are the set of size n."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sap.plan.fields import digits_fields
+from sap.plan.stage import Identity, Job, Stage, identity
+from sap.plan.study import Study
+
+
+def fields(settings: Mapping[str, Any], image_input: Mapping[str, Any], draw: int) -> dict[str, Any]:
+    """One draw of the config's anchors."""
+    anchors = settings["anchors"]
+    digits = digits_fields(settings, "anchors") if anchors["source"] == "digits" else None
+    return {"anchors": anchors, "draw": draw, "input": image_input, "digits": digits}
+
+
+def identify(study: Study, draw: int) -> Identity:
+    slug = f"{study.settings['anchors']['source']}-{draw}"
+    return identity(slug, fields(study.settings, study.input, draw), backbone=study.id("prepare_backbone"))
+
+
+def jobs(study: Study) -> Iterator[Job]:
+    for draw in study.draws:
+        yield study.job("draw_anchors", draw, title=f"draw {draw}")
+
+
+STAGE = Stage("draw_anchors", "", ("anchors.safetensors", "anchors.csv", "meta.json"), identify, jobs)

@@ -1,0 +1,25 @@
+"""Text features of the class prompts, once for all who train or judge."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sap.plan.stage import Identity, Job, Stage, identity
+from sap.plan.study import Study
+
+
+def fields(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The texts of the classes and the templates around them."""
+    names = settings["data"]["class_names"]
+    texts = [names.get(name, name.replace("_", " ")) for name in settings["data"]["classes"]]
+    return {"classes": texts, "prompts": settings["backbone"]["prompts"]}
+
+
+def identify(study: Study) -> Identity:
+    return identity(study.settings["data"]["name"], fields(study.settings), backbone=study.id("prepare_backbone"))
+
+
+def jobs(study: Study) -> Iterator[Job]:
+    yield study.job("embed_classes")
+
+
+STAGE = Stage("embed_classes", "", ("text_features.safetensors", "meta.json"), identify, jobs, gpu=True)

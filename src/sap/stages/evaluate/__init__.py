@@ -1,0 +1,1 @@
+"""Points judged on a target."""

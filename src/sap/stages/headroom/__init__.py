@@ -1,0 +1,1 @@
+"""Is there room above zero-shot on a domain?"""

@@ -1,0 +1,1 @@
+"""The headroom as a table, before any sweep."""

@@ -1,0 +1,1 @@
+"""Gram matrices or Fisher information of one client's own model."""

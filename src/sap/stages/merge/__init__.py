@@ -1,0 +1,1 @@
+"""One merged update as a file, on demand."""

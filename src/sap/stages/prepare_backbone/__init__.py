@@ -1,0 +1,1 @@
+"""The frozen CLIP in open_clip's own format."""

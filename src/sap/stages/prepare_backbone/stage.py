@@ -1,0 +1,40 @@
+"""The frozen CLIP in open_clip's own format: pretrained on the digits corpus, downloaded, or read from a file."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sap.plan.fields import digits_fields
+from sap.plan.stage import Identity, Job, Stage, identity
+from sap.plan.study import Study
+
+
+def fields(settings: Mapping[str, Any], image_input: Mapping[str, Any]) -> dict[str, Any]:
+    """Prompts are no part of it; the digits corpus is, where the backbone is pretrained on it."""
+    backbone = {key: value for key, value in settings["backbone"].items() if key != "prompts"}
+    backbone |= {"interpolation": image_input["interpolation"], "resize_mode": image_input["mode"]}
+    scratch = backbone["kind"] == "scratch"
+    if not scratch:
+        del backbone["scratch"]
+    return {"backbone": backbone, "digits": digits_fields(settings, "corpus") if scratch else None}
+
+
+def identify(study: Study) -> Identity:
+    backbone = study.settings["backbone"]
+    named = backbone["model"] or (backbone["checkpoint"] or "").rstrip("/").split("/")[-1]
+    return identity("scratch" if backbone["kind"] == "scratch" else named, fields(study.settings, study.input))
+
+
+def jobs(study: Study) -> Iterator[Job]:
+    yield study.job("prepare_backbone")
+
+
+STAGE = Stage(
+    "prepare_backbone",
+    "",
+    ("open_clip_model.safetensors", "open_clip_config.json", "meta.json"),
+    identify,
+    jobs,
+    gpu=True,
+    memory=8000,
+    minutes=240,
+)

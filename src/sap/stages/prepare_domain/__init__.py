@@ -1,0 +1,1 @@
+"""One domain's images, decoded once, and their split."""

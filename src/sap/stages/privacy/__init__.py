@@ -1,0 +1,1 @@
+"""Does an upload tell who was in the training data?"""

@@ -1,0 +1,44 @@
+"""Does an upload tell who was in the training data, before and after pruning? And what does pruning save?"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sap.failures import FAILED
+from sap.plan.folds import asked_of, fold_inputs, fold_plan
+from sap.plan.points import references
+from sap.plan.stage import Identity, Job, Stage, identity
+from sap.plan.study import Study
+from sap.plan.trainees import NOBODY
+
+
+def identify(study: Study) -> Identity:
+    fields = {"images": study.settings["evidence"]["images"], "points": [p.id for p in study.in_view("privacy")]}
+    return identity(study.settings["data"]["name"], fields, cohort=study.id("evaluate"))
+
+
+def jobs(study: Study) -> Iterator[Job]:
+    for seed in study.seeds if study.in_view("privacy") else ():
+        yield study.job("privacy", title=f"seed {seed}", seed=seed)
+
+
+def plan(study: Study, seed: int) -> dict[str, Any]:
+    """How its points prune, and what every client trained on."""
+    points = [*references(("zero_shot",), []), *study.in_view("privacy")]  # untouched, nobody can be a member
+    made = fold_plan(study, NOBODY, seed, asked_of(study, points))
+    shares = {client.name: client.identity.fields for client in study.sources(NOBODY)}
+    return made | {"shares": shares, "images": study.settings["evidence"]["images"]}
+
+
+STAGE = Stage(
+    "privacy",
+    "seed-{seed}",
+    ("privacy.csv", "bytes.csv", FAILED, "meta.json"),
+    identify,
+    jobs,
+    plan=plan,
+    inputs=fold_inputs,
+    reported=True,
+    gpu=True,
+    memory=16000,
+    minutes=240,
+)

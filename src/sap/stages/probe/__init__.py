@@ -1,0 +1,1 @@
+"""Can domain and class be read from the features after pruning?"""

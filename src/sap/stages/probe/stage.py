@@ -1,0 +1,43 @@
+"""Can domain and class be read from the features after pruning? Linear probes under the points of the view probe."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sap.failures import FAILED
+from sap.plan.folds import asked_of, fold_inputs, fold_plan
+from sap.plan.points import references
+from sap.plan.stage import Identity, Job, Stage, identity
+from sap.plan.study import Study
+from sap.plan.trainees import NOBODY
+
+
+def identify(study: Study) -> Identity:
+    fields = {"images": study.settings["evidence"]["images"], "points": [p.id for p in study.in_view("probe")]}
+    return identity(study.settings["data"]["name"], fields, cohort=study.id("evaluate"))
+
+
+def jobs(study: Study) -> Iterator[Job]:
+    for seed in study.seeds if study.in_view("probe") else ():
+        yield study.job("probe", title=f"seed {seed}", seed=seed)
+
+
+def plan(study: Study, seed: int) -> dict[str, Any]:
+    """Its points, merged with every domain as a client."""
+    points = [*references(("zero_shot",), []), *study.in_view("probe")]
+    made = fold_plan(study, NOBODY, seed, asked_of(study, points))
+    return made | {"images": study.settings["evidence"]["images"]}
+
+
+STAGE = Stage(
+    "probe",
+    "seed-{seed}",
+    ("probe.safetensors", "probe.csv", FAILED, "meta.json"),
+    identify,
+    jobs,
+    plan=plan,
+    inputs=fold_inputs,
+    reported=True,
+    gpu=True,
+    memory=16000,
+    minutes=240,
+)

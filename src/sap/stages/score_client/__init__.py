@@ -1,0 +1,1 @@
+"""Gradients of the anchors' alignment at one client's weights."""

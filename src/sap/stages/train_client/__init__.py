@@ -1,0 +1,1 @@
+"""One client trains one adapter on its own domain."""

@@ -1,0 +1,24 @@
+localrules:
+    figures,
+
+
+rule figures:
+    """Every figure as PDF and PNG, from the rows, the diagnosis and a few images of each domain."""
+    input:
+        reporting.report_inputs(STUDY),
+    output:
+        expand("results/figures/{experiment}/{name}.pdf", experiment=STUDY.name, name=catalogue.FIGURES),
+        **reported("figures", "figure", catalogue.FIGURES, "png"),
+    log:
+        f"logs/figures/{STUDY.name}.log",
+    benchmark:
+        f"results/benchmarks/figures/{STUDY.name}.tsv"
+    threads: 1
+    params:
+        plan=REPORT_PLAN,
+        code=code("figures"),
+        out=subpath(output[0], parent=True),
+    message:
+        "draw the figures of {params.out}"
+    shell:
+        "python workflow/scripts/figures.py --plan {params.plan:q} --out {params.out:q} &> {log:q}"

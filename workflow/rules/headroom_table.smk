@@ -1,0 +1,24 @@
+localrules:
+    headroom_table,
+
+
+rule headroom_table:
+    """Is there room for any method above zero-shot? Made, and printed, before any sweep."""
+    input:
+        [path for stage in ("headroom", "prepare_domain") for path in finished(stage)],
+    output:
+        expand("results/tables/{experiment}/headroom.{suffix}", experiment=STUDY.name, suffix=["csv", "md", "tex"]),
+        **reported("tables", "table", {catalogue.HEADROOM: catalogue.TABLES[catalogue.HEADROOM]}, "html"),
+    log:
+        f"logs/headroom_table/{STUDY.name}.log",
+    benchmark:
+        f"results/benchmarks/headroom_table/{STUDY.name}.tsv"
+    threads: 1
+    params:
+        plan=REPORT_PLAN,
+        code=code("tables"),
+        out=subpath(output[0], parent=True),
+    message:
+        "write the headroom into {params.out}"
+    shell:
+        "python workflow/scripts/tables.py --headroom --plan {params.plan:q} --out {params.out:q} 2>&1 | tee {log:q}"

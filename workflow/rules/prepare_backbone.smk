@@ -1,0 +1,23 @@
+rule prepare_backbone:
+    """The frozen CLIP in open_clip's own format: pretrained on the digits corpus, downloaded, or read from a file."""
+    input:
+        inputs_of(files_of(STUDY.settings["backbone"])),
+    output:
+        outputs("prepare_backbone"),
+    log:
+        logged("prepare_backbone"),
+    benchmark:
+        timed("prepare_backbone")
+    threads: 1  # a tiny model gains nothing from two, and its sums then do not depend on the machine
+    resources:
+        **needed("prepare_backbone"),
+    params:
+        settings=settings("prepare_backbone", "id"),
+        code=code("prepare_backbone"),
+        files=stamp_of(files_of(STUDY.settings["backbone"])),
+        out=folder("prepare_backbone"),
+    message:
+        "prepare the backbone {wildcards.id}"
+    shell:
+        "python workflow/scripts/prepare_backbone.py --settings {params.settings:q}"
+        " --code {params.code} --threads {threads} --out {params.out:q} 2>&1 | tee {log:q}"
