@@ -72,7 +72,9 @@ def outputs(stage):
     """The files of a stage's jobs: what grows is updated in place, what holds tensors must not be empty."""
     flag = update if STAGES[stage].grows else lambda path: ensure(path, non_empty=True)
     flagged = (".jsonl", ".safetensors") if STAGES[stage].grows else (".npy", ".safetensors")
-    return [flag(path) if path.endswith(flagged) and not path.endswith(FAILED) else path for path in STAGES[stage].outputs]
+    return [
+        flag(path) if path.endswith(flagged) and not path.endswith(FAILED) else path for path in STAGES[stage].outputs
+    ]
 
 
 def logged(stage):
