@@ -158,6 +158,7 @@ def test_a_run_in_another_clone_that_shares_the_results_ends_with_one_sentence_b
     assert not clone.glob(".snakemake/locks/*")
 
 
+@pytest.mark.ci
 def test_two_runs_without_the_lock_end_with_equal_results(finished, copied):
     for stage in ("evaluate", "audit", "saliency", "diagnose", "tables", "figures"):
         shutil.rmtree(copied.folder / "results" / stage)
