@@ -8,6 +8,7 @@ from sap.clip.tower import below
 from sap.errors import MachineError, SapError
 from sap.evaluate.runner import ENSEMBLES, DomainImages, Judge, judge_points, softmax
 from sap.update import Factors, Update
+from tests.made_plans import made_fold
 
 LAYER = "visual.transformer.resblocks.0.mlp.c_fc.weight"
 
@@ -129,8 +130,8 @@ def test_other_errors_of_the_model_are_not_taken_for_a_lack_of_memory(judge_of, 
 
 def test_ensembles_average_probabilities_or_logits(judge_of, test_images):
     judge = judge_of()
-    plan = {"clients": {"a": "", "b": ""}, "domains": {"sketch": ""}, "target": "sketch", "seed": 0}
-    plan["points"] = [{"id": kind, "settings": {"kind": kind}, "seen": False} for kind in ENSEMBLES]
+    points = [{"id": kind, "settings": {"kind": kind}} for kind in ENSEMBLES]
+    plan = made_fold(clients={"a": "", "b": ""}, domains={"sketch": ""}, target="sketch", points=points)
     trained = {name: update_of(judge.backbone.model, size) for name, size in (("a", 0.5), ("b", 2.0))}
     wanted = {(kind, "sketch"): "0" for kind in ENSEMBLES}
     found = {
@@ -154,7 +155,7 @@ def judged(judge_of, test_images):
 
         names, tests = ("first", "broken", "last"), {"sketch": test_images, "photo": test_images}
         points = [{"id": name, "settings": {"kind": "merge", "merge": name}, "seen": True} for name in names]
-        plan = {"clients": {}, "domains": dict.fromkeys(tests), "target": "sketch", "seed": 3, "points": points}
+        plan = made_fold(domains=dict.fromkeys(tests, ""), target="sketch", seed=3, points=points)
         wanted, failed = {(name, domain): f"{name} {domain}" for name in names for domain in tests}, []
         rows = [row for row, *_ in judge_points(plan, wanted, judge_of(), tests, Scenarios(), {}, failed)]
         assert all(row["key"] == f"{row['point']} {row['domain']}" for row in rows)

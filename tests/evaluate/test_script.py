@@ -1,6 +1,7 @@
 """The script of the stage: what of its command reaches the judge, and what it does with rows that fail."""
 
 import importlib.util
+import json
 import runpy
 import sys
 from argparse import Namespace
@@ -12,6 +13,7 @@ import pytest
 from sap.evaluate import load, runner
 from sap.evaluate.rows import RowStore
 from sap.io import read_jsonl
+from tests.made_plans import NOTHING
 
 SCRIPT = Path(__file__).parents[2] / "workflow/scripts/evaluate.py"
 LABELS = np.array([0, 1, 1])
@@ -27,9 +29,8 @@ def evaluate(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("script_evaluate", SCRIPT)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    monkeypatch.setattr("sap.evaluate.rows.row_keys", lambda plan: plan)
     plan, out = tmp_path / "plan.json", tmp_path / "shard"
-    plan.write_text("{}", encoding="utf-8")
+    plan.write_text(json.dumps(NOTHING), encoding="utf-8")
 
     def run(keys: dict[str, str], broken: str = "") -> tuple[dict[str, dict], list[dict]]:
         def judged(args, plan, wanted, failed):

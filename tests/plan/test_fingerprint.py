@@ -114,9 +114,9 @@ def test_every_plan_of_points_holds_the_code_of_each(evidence, stage):
     study = build_study(evidence)
     place = {"target": study.targets[0], "seed": 0, "shard": 0, "point": study.in_view("main")[0].id}
     declared = study.stages[stage]
-    points = declared.plan(study, **{name: place[name] for name in declared.wildcards})["points"]
+    points = declared.plan(study, **{name: place[name] for name in declared.wildcards}).points
     assert points
-    assert all(point["code"] == code_of(study.counted_packages, *point_modules(point["settings"])) for point in points)
+    assert all(point.code == code_of(study.counted_packages, *point_modules(point.settings)) for point in points)
 
 
 def test_the_code_that_reads_and_merges_is_in_the_code_of_every_row():

@@ -1,6 +1,7 @@
 """Reasons in words: settings of new ids, modules behind fingerprints, points that come and go."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -178,7 +179,7 @@ def test_points_that_came_are_named_by_their_plans(config, changed):
 def test_a_plan_without_points_names_what_differs(evidence):
     study = build_study(evidence)
     plan = study.stages["headroom"].plan(study, domain="photo", seed=0)
-    old, new = (store_plan(each, "headroom") for each in (plan, plan | {"images": 50}))
+    old, new = (store_plan(each, "headroom") for each in (plan, replace(plan, images=50)))
     reason = f"Params have changed since last execution: before: '{old}' now: '{new}' "
     output = f"{study.folder('headroom', domain='photo', seed=0)}/meta.json"
     assert explain(study, [Planned("headroom", {}, (output,), reason)])[1] == "  its plan has other images"
@@ -188,10 +189,10 @@ def test_what_every_points_code_stands_for_is_kept(config):
     study = build_study(config)
     store_codes(study)
     plan = shard_plan(study, "photo", 0, 0)
-    codes = {point["code"] for point in plan["points"]}
+    codes = {point.code for point in plan.points}
     assert {f"code-{code}.json" for code in codes} == {path.name for path in Path("results/plans").glob("code-*")}
-    ties = next(p for p in plan["points"] if p["settings"].get("merge", {}).get("method") == "ties")
-    assert "sap.merge.ties" in json.loads(Path(f"results/plans/code-{ties['code']}.json").read_text(encoding="utf-8"))
+    ties = next(p for p in plan.points if p.settings.get("merge", {}).get("method") == "ties")
+    assert "sap.merge.ties" in json.loads(Path(f"results/plans/code-{ties.code}.json").read_text(encoding="utf-8"))
 
 
 def test_jobs_named_by_the_plan_are_the_ones_that_are_explained(config):

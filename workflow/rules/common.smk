@@ -111,7 +111,7 @@ def plan(stage):
 
 def planned_inputs(stage):
     """Input function: the files that the job's plan names."""
-    return lambda wildcards: STAGES[stage].inputs(STUDY.plan(stage, **wildcards))
+    return lambda wildcards: STUDY.plan(stage, **wildcards).inputs()
 
 
 def settings(stage, *names):

@@ -56,16 +56,17 @@ def main(args: argparse.Namespace) -> None:
 def merge_plan(args: argparse.Namespace) -> None:
     clock = Clock()
     from sap.evaluate.composer import load_clients, load_composer
-    from sap.io import canonical, read_plan
+    from sap.io import canonical
+    from sap.plans import FoldPlan, read_plan
     from sap.update import save_update
 
-    plan = read_plan(args.plan)
-    point = plan["points"][0]
-    update = load_composer(plan, load_clients(plan)).merge(point["settings"])
-    card = {"point": point["id"], "target": plan["target"], "seed": plan["seed"], "clients": list(plan["clients"])}
-    save_update(args.out / "update.safetensors", update, {"settings": canonical(point["settings"])})
-    inputs = {name: f"{folder}/adapter_model.safetensors" for name, folder in plan["clients"].items()}
-    save_meta(args.out, clock.meta("merge", point["settings"], inputs, args.code, norms=update.norms(), **card))
+    plan = read_plan(args.plan, FoldPlan)
+    point = plan.points[0]
+    update = load_composer(plan, load_clients(plan)).merge(point.settings)
+    card = {"point": point.id, "target": plan.target, "seed": plan.seed, "clients": list(plan.clients)}
+    save_update(args.out / "update.safetensors", update, {"settings": canonical(point.settings)})
+    inputs = {name: f"{folder}/adapter_model.safetensors" for name, folder in plan.clients.items()}
+    save_meta(args.out, clock.meta("merge", point.settings, inputs, args.code, norms=update.norms(), **card))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from sap.clip.tower import above, below, first_adapted
 from sap.errors import MachineError, SapError, out_of_memory
 from sap.evaluate.rows import VALIDATION, row_domains
 from sap.failures import sentence_of, writable
+from sap.plans import FoldPlan, PointPlan
 from sap.update import Update
 
 CACHE_BYTES = 2**31  # of test images (or what enters the first adapted block) in main memory
@@ -153,7 +154,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def judge_points(
-    plan: Mapping[str, Any],
+    plan: FoldPlan,
     wanted: Mapping[tuple[str, str], str],
     judge: Judge,
     tests: Mapping[str, DomainImages],
@@ -169,25 +170,25 @@ def judge_points(
     and "pooled" and "oracle" under those names. `plan` is a shard plan. A row of validation images also has the merged
     model's `anchor_loss`; the rows of a point under attack say what becomes of the attack.
     """
-    for point in plan["points"]:
-        asked = row_domains(point, plan["target"], plan["domains"])
-        left = [domain for domain in asked if (point["id"], domain) in wanted]
+    for point in plan.points:
+        asked = row_domains(point, plan.target, plan.domains)
+        left = [domain for domain in asked if (point.id, domain) in wanted]
         if not left:
             continue
         try:
             for row, *predicted in _judged(plan, point, list(left), judge, tests, scenarios, trained):
-                found = writable({"key": wanted[point["id"], row["domain"]], **row}), *predicted
+                found = writable({"key": wanted[point.id, row["domain"]], **row}), *predicted
                 left.remove(row["domain"])
                 yield found
         except Exception as error:
-            names = {"point": point["id"], "target": plan["target"], "seed": plan["seed"]}
+            names = {"point": point.id, "target": plan.target, "seed": plan.seed}
             failure = {"stage": "evaluate", **names, "error": sentence_of(error)}
             failed += [failure | {"domain": domain} for domain in left]
 
 
 def _judged(
-    plan: Mapping[str, Any],
-    point: Mapping[str, Any],
+    plan: FoldPlan,
+    point: PointPlan,
     domains: list[str],
     judge: Judge,
     tests: Mapping[str, DomainImages],
@@ -195,7 +196,7 @@ def _judged(
     trained: Mapping[str, Update],
 ) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
     """The rows of one point on some domains, without their keys; arguments as for `judge_points`."""
-    settings = point["settings"]
+    settings = point.settings
     kind = settings["kind"]
     start = time.perf_counter()
     update = _update_of(settings, scenarios, trained) if kind not in ENSEMBLES else None
@@ -206,15 +207,15 @@ def _judged(
     for domain in domains:
         start = time.perf_counter()
         if kind in ENSEMBLES:
-            each = [judge.logits(tests[domain], trained[name]) for name in plan["clients"]]
+            each = [judge.logits(tests[domain], trained[name]) for name in plan.clients]
             probabilities = ENSEMBLES[kind](each)
         else:
             probabilities = judge.probabilities(tests[domain], update)
         row = {
-            "point": point["id"],
+            "point": point.id,
             "kind": kind,
-            "target": plan["target"],
-            "seed": plan["seed"],
+            "target": plan.target,
+            "seed": plan.seed,
             "domain": domain,
             "precision": judge.precision,
             "norm": norm,

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sap.errors import SapError
-from sap.io import read_plan
+from sap.plans import read_plan
 from sap.report import readers
 from sap.report.outcomes import Outcomes
 from sap.report.readers import AGREEMENT_COLUMNS, LAYER_COLUMNS
@@ -122,7 +122,7 @@ def load_results(plan_path: str | Path) -> Results:
     cannot be read is a SapError.
     """
     plan_path = Path(plan_path)
-    plan = read_plan(plan_path)
+    plan = read_plan(plan_path, dict)
     missing = {"experiment", "domains", "targets", "seeds", "points", "folds"} - set(plan)
     if missing:
         raise SapError(

@@ -1,6 +1,5 @@
 """What an upload tells about the images behind it, and what it costs to send: before and after pruning."""
 
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -20,6 +19,7 @@ from sap.failures import sentence_of
 from sap.io import seed_of
 from sap.probe.inputs import alike
 from sap.progress import bar
+from sap.stages.privacy.plan import PrivacyPlan
 from sap.train.examples import open_examples
 from sap.update import Update
 
@@ -28,28 +28,28 @@ Row = dict[str, Any]
 FALSE_POSITIVES = 0.01  # the rate at which true positives are reported
 
 
-def privacy(plan: Mapping[str, Any], device: str, batch_size: int) -> tuple[list[Row], list[Row], list[Row]]:
+def privacy(plan: PrivacyPlan, device: str, batch_size: int) -> tuple[list[Row], list[Row], list[Row]]:
     """(membership rows, upload rows, failed rows) of every client and point of a fold plan, each client pruned alone.
 
     Members are images that the client trained on, non-members the validation and test images of the same domains:
-    equally many of every class, at most `plan["images"]` on each side, the same for every point and seed. All are
+    equally many of every class, at most `plan.images` on each side, the same for every point and seed. All are
     judged by their true labels, because wrong labels would tell a corrupted client's members without any memory.
     Scores, higher for members, with CE the cross-entropy: `loss` = −CE of the client's model (Yeom et al. 2018,
     arXiv:1709.01604), `ratio` = CE of zero-shot − CE of the client's model, a log-likelihood ratio to the public
     backbone. A point of kind zero_shot is the control: it has no upload.
     """
-    judge, trained = load_judge(plan, plan["clients"], device, batch_size)
+    judge, trained = load_judge(plan, plan.clients, device, batch_size)
     composer = load_composer(plan, trained, judge.backbone)
     scores, uploads, failed = [], [], []
-    for client in bar(plan["clients"], desc="clients", unit="client", mininterval=2):
+    for client in bar(plan.clients, desc="clients", unit="client", mininterval=2):
         seen = cache(lambda client=client: _seen(plan, judge, client))
-        for point in plan["points"]:
-            names = {"seed": plan["seed"], "client": client, "point": point["id"]}
+        for point in plan.points:
+            names = {"seed": plan.seed, "client": client, "point": point.id}
             sent, update = [], None
             try:
                 sides, reference = seen()
-                if point["settings"]["kind"] != "zero_shot":
-                    update = composer.prune(point["settings"], client)
+                if point.settings["kind"] != "zero_shot":
+                    update = composer.prune(point.settings, client)
                     sent.append(names | upload_bytes(trained[client], update))
                 losses = _losses(judge, sides, update)
                 told = (("loss", -losses), ("ratio", reference - losses))
@@ -61,7 +61,7 @@ def privacy(plan: Mapping[str, Any], device: str, batch_size: int) -> tuple[list
     return scores, uploads, failed
 
 
-def _seen(plan: Mapping[str, Any], judge: Judge, client: str) -> tuple[tuple[list[DomainImages], ...], np.ndarray]:
+def _seen(plan: PrivacyPlan, judge: Judge, client: str) -> tuple[tuple[list[DomainImages], ...], np.ndarray]:
     """(members and non-members of a client, their losses under the frozen backbone)."""
     sides = _sides(plan, client)
     return sides, _losses(judge, sides, None)
@@ -126,17 +126,17 @@ def _sparse_bytes(tensor: torch.Tensor) -> int:
     return 4 * kept + (min(-(-size // 8), 4 * kept) if kept < size else 0)
 
 
-def _sides(plan: Mapping[str, Any], client: str) -> tuple[list[DomainImages], list[DomainImages]]:
+def _sides(plan: PrivacyPlan, client: str) -> tuple[list[DomainImages], list[DomainImages]]:
     """(members, non-members) of one client, one DomainImages for each domain that it trained on."""
-    share = plan["shares"][client]
-    folders = [plan["domains"][part["domain"]] for part in share["parts"]]
+    share = plan.shares[client]
+    folders = [plan.domains[part["domain"]] for part in share["parts"]]
     train = open_examples(folders, share, client).train
     members, others = [], []
     for number, folder in enumerate(folders):
         store = open_store(folder)
         own, rest = train.row[train.source == number], np.flatnonzero(store.splits != "train")
         chosen = alike(
-            store.labels[own], store.labels[rest], plan["images"] // len(folders), seed_of("privacy", client, number)
+            store.labels[own], store.labels[rest], plan.images // len(folders), seed_of("privacy", client, number)
         )
         for side, rows in zip((members, others), (own[chosen[0]], rest[chosen[1]]), strict=True):
             if len(rows):

@@ -1,6 +1,5 @@
 """How much room a domain has above zero-shot: what the frozen features hold, and what training reaches."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,27 +10,24 @@ from sap.evaluate.runner import DomainImages, Judge
 from sap.io import seed_of
 from sap.probe.inputs import some_images
 from sap.probe.linear import linear_probe
+from sap.stages.headroom.plan import HeadroomPlan
 from sap.update import Update
 
 CEILINGS = ("pooled", "oracle")
 
 
-def headroom(plan: Mapping[str, Any], device: str, batch_size: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def headroom(plan: HeadroomPlan, device: str, batch_size: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(arrays, facts) of the n test images of one domain.
 
     "labels" (n,) int16; "alignment" (n,) float32 = cos(v, t_true) of the frozen backbone; correctness as uint8:
-    "zero_shot" (n,), "probe" (n,) of a linear probe on the frozen features of at most `plan["images"]` of the domain's
-    training images, "pooled" and "oracle" (S, n), one row per seed in the order of the facts' "seeds".
+    "zero_shot" (n,), "probe" (n,) of a linear probe on the frozen features of at most `plan.images` of the domain's
+    training images, "pooled" and "oracle" (1, n): of one seed.
     """
-    seeds = {kind: sorted(plan[kind], key=int) for kind in CEILINGS}
-    folders = {f"{kind} {seed}": plan[kind][seed] for kind in CEILINGS for seed in seeds[kind]}
-    judge, trained = load_judge(plan, folders, device, batch_size)
-    domain, test = plan["domain"], domain_images(plan["domain"], plan["data"])
-    train = some_images(open_store(plan["data"]), "train", plan["images"], seed_of("headroom", domain))
+    judge, trained = load_judge(plan, ceilings_of(plan), device, batch_size)
+    domain, test = plan.domain, domain_images(plan.domain, plan.data)
+    train = some_images(open_store(plan.data), "train", plan.images, seed_of("headroom", domain))
     found = {"zero_shot": _correct(judge, test, None)}
-    for kind in CEILINGS:
-        rows = [_correct(judge, test, trained[f"{kind} {seed}"]) for seed in seeds[kind]]
-        found[kind] = np.stack(rows) if rows else np.empty((0, len(test.labels)), np.uint8)
+    found |= {kind: _correct(judge, test, trained[kind])[None] for kind in CEILINGS}
     features, seen = judge.image_features(test, None), judge.image_features(train, None)
     found["probe"] = linear_probe(seen, train.labels, features, test.labels, f"domain {domain}")
     texts = judge.features.cpu().numpy()
@@ -39,7 +35,12 @@ def headroom(plan: Mapping[str, Any], device: str, batch_size: int) -> tuple[dic
     found["labels"] = test.labels.astype(np.int16)
     facts = {kind: float(found[kind].mean()) for kind in ("zero_shot", "probe")}
     facts |= {kind: found[kind].mean(axis=1).tolist() for kind in CEILINGS}
-    return found, {"accuracies": facts, "seeds": seeds, "n": len(test.labels), "n_train": len(train.labels)}
+    return found, {"accuracies": facts, "seed": plan.seed, "n": len(test.labels), "n_train": len(train.labels)}
+
+
+def ceilings_of(plan: HeadroomPlan) -> dict[str, str]:
+    """Kind -> upload."""
+    return {kind: getattr(plan, kind) for kind in CEILINGS}
 
 
 def _correct(judge: Judge, test: DomainImages, update: Update | None) -> np.ndarray:
