@@ -12,13 +12,15 @@ import yaml
 
 import sap.attack
 import sap.merge
-import sap.prune  # noqa: F401  all three register their methods
+import sap.prune
+import sap.serve  # noqa: F401  all four register what they have
 from sap.attack import _api as attacking
 from sap.config import schema_of
 from sap.merge import _api as merging
 from sap.plan.options import Config, PointOptions
 from sap.point import DEFAULTS
 from sap.prune import _api as pruning
+from sap.serve import _api as serving
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,6 +58,7 @@ def config_schema() -> dict[str, Any]:
             "merge": merging.describe(),
             "criteria": pruning.describe(),
             "attacks": attacking.describe(),
+            "kinds": serving.describe(),
         },
     }
 

@@ -43,12 +43,13 @@ def metas(folders: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class PointPlan:
-    """One point of a plan: `settings` as the library takes them, what it is judged on beside its target, and `code`,
-    the fingerprint of everything behind its row."""
+    """One point of a plan: `settings` as the library takes them, `reads` (sap.serve), what it is judged on beside its
+    target, and `code`, the fingerprint of everything behind its row."""
 
     id: str
     settings: dict[str, Any]
     code: str = ""
+    reads: tuple[str, ...] = ()
     seen: bool = False
     select: bool = False
     triggered: bool = False

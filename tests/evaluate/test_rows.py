@@ -142,6 +142,9 @@ def test_rows_so_far_are_adopted_unless_the_key_of_today_is_there(store, tmp_pat
     }
 
 
+MERGE = ["clients", "counts"]
+
+
 @pytest.fixture
 def plan(tmp_path):
     def artifact(name: str, *files: str) -> str:
@@ -161,15 +164,27 @@ def plan(tmp_path):
         gradients={"cosine-0-0123456789": {"b": artifact("g", "gradients.safetensors")}},
         statistics={"gram-client-0123456789": {"b": artifact("s", "statistics.safetensors")}},
         points=[
-            {"id": "mean", "settings": {"kind": "merge", "criterion": "none"}, "seen": True, "code": "c"},
-            {"id": "sap", "settings": {"kind": "merge", "saliency": "cosine-0-0123456789"}, "code": "c"},
+            {
+                "id": "mean",
+                "settings": {"kind": "merge", "criterion": "none"},
+                "seen": True,
+                "reads": MERGE,
+                "code": "c",
+            },
+            {
+                "id": "sap",
+                "settings": {"kind": "merge", "saliency": "cosine-0-0123456789"},
+                "reads": MERGE,
+                "code": "c",
+            },
             {
                 "id": "regmean",
                 "settings": {"kind": "merge", "measured": {"gram": "gram-client-0123456789"}},
+                "reads": MERGE,
                 "code": "c",
             },
             {"id": "zero", "settings": {"kind": "zero_shot"}, "code": "c"},
-            {"id": "pool", "settings": {"kind": "pooled"}, "code": "c"},
+            {"id": "pool", "settings": {"kind": "pooled"}, "reads": ["pooled"], "code": "c"},
         ],
     )
 

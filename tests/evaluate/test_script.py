@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sap.evaluate import load, runner
+from sap.evaluate import judging, load
 from sap.evaluate.rows import RowStore
 from sap.io import read_jsonl
 from tests.made_plans import NOTHING
@@ -75,8 +75,8 @@ def test_a_shard_of_which_every_row_fails_has_files_without_rows(evaluate, tmp_p
 def test_batch_size_and_cache_are_those_of_the_command(monkeypatch, size, cached):
     asked = []
     monkeypatch.setenv("SAP_DEVICE", "cpu")
-    monkeypatch.setattr(load, "load_fold", lambda *given: asked.append(given) or (None, {}, None, {}))
-    monkeypatch.setattr(runner, "judge_points", lambda *_: iter(()))
+    monkeypatch.setattr(load, "load_fold", lambda *given: asked.append(given) or (None, {}, None))
+    monkeypatch.setattr(judging, "judge_points", lambda *_: iter(()))
     flags = ["--batch-size", str(size), "--cache-activations", str(int(cached))]
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--plan", "plan.json", *flags, "--out", "out"])
     script = runpy.run_path(str(SCRIPT))

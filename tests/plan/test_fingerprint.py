@@ -77,13 +77,14 @@ REGISTERED = [
     *((name, MERGE | {"merge": {"method": name}}, entry["module"]) for name, entry in DEFS["merge"].items()),
     *((name, MERGE | {"criterion": name}, entry["module"]) for name, entry in DEFS["criteria"].items()),
     *((name, MERGE | {"attack": {"kind": name}}, entry["module"]) for name, entry in DEFS["attacks"].items()),
+    *((name, MERGE | {"kind": name}, entry["module"]) for name, entry in DEFS["kinds"].items()),
 ]
 
 
 @pytest.mark.parametrize(("settings", "file"), [case[1:] for case in REGISTERED], ids=[case[0] for case in REGISTERED])
 def test_the_file_of_whatever_is_registered_is_in_the_code_of_the_points_that_use_it(settings, file):
     assert file in closure(*point_modules(settings))
-    assert file not in closure(*point_modules(MERGE)) or file == "sap.merge.mean"
+    assert file not in closure(*point_modules(MERGE)) or file in ("sap.merge.mean", "sap.serve.merge")
     if settings["criterion"] != "none":
         assert file in closure("prune", *criterion_modules(settings))
 
@@ -96,11 +97,11 @@ NONE = {"headroom", "diagnose", "compare_masks"}  # they import a module that co
 
 def test_every_stage_that_looks_up_registered_names_takes_their_files_into_its_fingerprint():
     """A registry is filled by scanning a folder, so no import leads from a look-up to the file."""
-    looking = {"sap.compose", "sap.prune.scorer", "sap.attack._api", "sap.mergetool"}
+    looking = {"sap.evaluate.judging", "sap.compose", "sap.prune.scorer", "sap.attack._api", "sap.mergetool"}
     assert looking == {
         ".".join(("sap", *path.relative_to(module.ROOT).with_suffix("").parts))
         for path in module.ROOT.rglob("*.py")
-        if re.search(r"\b(METHODS|CRITERIA|ATTACKS)\[", path.read_text(encoding="utf-8"))
+        if re.search(r"\b(METHODS|CRITERIA|ATTACKS|KINDS)\[", path.read_text(encoding="utf-8"))
     }
     assert {path.stem for path in module.SCRIPTS.glob("*.py") if looking & set(closure(path.stem))} == (
         BY_PLAN | BY_POINT | NONE

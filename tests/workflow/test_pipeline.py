@@ -149,7 +149,7 @@ def test_a_merged_file_gives_the_same_predictions_as_the_row_in_memory(copied):
             plan[key] = str(copied.folder / plan[key])
         for key in ("domains", "clients"):
             plan[key] = {name: str(copied.folder / path) for name, path in plan[key].items()}
-        judge, tests, _, _ = load_fold(msgspec.convert(plan, FoldPlan), "cpu", 256)
+        judge, tests, _ = load_fold(msgspec.convert(plan, FoldPlan), "cpu", 256)
         probabilities = judge.probabilities(tests["sketch"], update)
         labels = predictions["sketch/labels"]
         assert np.array_equal(probabilities[np.arange(len(labels)), labels], true_probability(predictions, row))

@@ -62,12 +62,12 @@ def main(args: argparse.Namespace) -> None:
 def judged(args: argparse.Namespace, plan: Any, wanted: dict, failed: list) -> Iterator[tuple]:
     """(row, probabilities, labels) of every wanted row; what cannot be computed joins `failed`."""
     device, _slot = claim_device()
+    from sap.evaluate.judging import judge_points
     from sap.evaluate.load import load_fold
-    from sap.evaluate.runner import judge_points
     from sap.progress import bar
 
-    judge, tests, scenarios, trained = load_fold(plan, device, args.batch_size, bool(args.cache_activations))
-    rows = judge_points(plan, wanted, judge, tests, scenarios, trained, failed)
+    judge, tests, fold = load_fold(plan, device, args.batch_size, bool(args.cache_activations))
+    rows = judge_points(plan, wanted, judge, tests, fold, failed)
     yield from bar(rows, total=len(wanted), desc="rows", unit="row", mininterval=2)
 
 

@@ -19,13 +19,14 @@ from sap.io import load_tensors
 from sap.plans import FoldPlan, ModelPlan
 from sap.saliency.gradients import check_visual
 from sap.saliency.judge import AnchorJudge
+from sap.serve._api import Fold
 from sap.update import Update, check_update, load_adapter
 
 
 def load_fold(
     plan: FoldPlan, device: str, batch_size: int, cache_activations: bool = True
-) -> tuple[Judge, dict[str, DomainImages], Scenarios, dict[str, Update]]:
-    """(judge, images by the rows' names of them, what merges points, trained updates by name) of one shard plan.
+) -> tuple[Judge, dict[str, DomainImages], Fold]:
+    """(judge, images by the rows' names of them, the clients and what can be asked of them) of one shard plan.
 
     Every upload is checked against the backbone's layers before anything is computed.
     """
@@ -34,7 +35,9 @@ def load_fold(
     tests = {name: domain_images(name, plan.domains[domain_of(name)], patch) for name in sorted(names)}
     folders = plan.clients | plan.whole
     judge, trained = load_judge(plan, folders, device, batch_size, cache_activations)
-    return judge, tests, _scenarios(plan, trained, judge.backbone), trained
+    asked = _scenarios(plan, trained, judge.backbone)
+    fold = Fold(tuple(plan.clients), trained, asked.merge, asked.client, asked.facts, asked.anchor_loss)
+    return judge, tests, fold
 
 
 def _scenarios(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone) -> Scenarios:

@@ -201,13 +201,13 @@ def row_keys(plan: FoldPlan) -> dict[Name, str]:
         settings = point.settings
         reads: dict[str, Any] = {"settings": settings, "code": point.code}
         reads |= {"features": features, "backbone": backbone}
-        if settings["kind"] in ("merge", "ensemble", "ensemble_logits"):
-            reads |= {"clients": clients, "seed": plan.seed}
-            reads |= {"counts": counts} if settings["kind"] == "merge" else {}
-        elif settings["kind"] == "client":
-            reads["clients"] = clients[settings["client"]]
-        elif settings["kind"] in whole:
-            reads["clients"] = whole[settings["kind"]]
+        for read in point.reads:
+            if read == "clients":
+                reads |= {"clients": clients, "seed": plan.seed}
+            elif read == "counts":
+                reads["counts"] = counts
+            else:
+                reads[read] = clients[settings["client"]] if read == "client" else whole[read]
         if "saliency" in settings:
             reads["gradients"] = measured["gradients"][settings["saliency"]]
         if "measured" in settings:

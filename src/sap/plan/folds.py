@@ -30,7 +30,7 @@ class Asked:
     """Some points as a plan lists them, and what they read together."""
 
     points: tuple[PointPlan, ...]
-    kinds: frozenset[str]
+    reads: frozenset[str]
     gradients: tuple[Gradient, ...]
     measured: tuple[Measured, ...]
     attacked: tuple[tuple[str, str], ...]  # (client, attack as canonical JSON), each once
@@ -50,6 +50,7 @@ def asked_of(study: Study, points: list[Point]) -> Asked:
             id=point.id,
             settings=dict(point.settings),
             code=code_of(packages, *point_modules(point.settings)),
+            reads=tuple(schema()["$defs"]["kinds"][point.settings["kind"]]["reads"]),
             seen="seen" in point.views,
             select="select" in point.views,
             triggered=triggered and "attack" in point.views and (_backdoored(point.settings) or not point.attackers),
@@ -58,7 +59,7 @@ def asked_of(study: Study, points: list[Point]) -> Asked:
     )
     return Asked(
         listed,
-        frozenset(point.settings["kind"] for point in points),
+        frozenset(read for point in listed for read in point.reads),
         tuple(dict.fromkeys(point.gradient for point in points if point.gradient)),
         tuple(dict.fromkeys(kind for point in points for kind in point.measured)),
         tuple(
@@ -96,8 +97,8 @@ def fold_plan(study: Study, target: str, seed: int, asked: Asked, kind: type[Fol
         domains={domain: study.folder("prepare_domain", domain=domain) for domain in study.domains},
         clients={client.name: client.folder(seed) for client in sources},
         points=asked.points,
-        pooled=study.pooled(target).folder(seed) if "pooled" in asked.kinds else None,
-        oracle=study.oracle(target).folder(seed) if "oracle" in asked.kinds else None,
+        pooled=study.pooled(target).folder(seed) if "pooled" in asked.reads else None,
+        oracle=study.oracle(target).folder(seed) if "oracle" in asked.reads else None,
         gradients={
             study.id("score_client", gradient): {
                 client.name: study.job_on_client("score_client", gradient, client, seed).folder for client in sources
@@ -135,12 +136,12 @@ def _poisoned(study: Study, seed: int, asked: Asked) -> dict[str, dict[str, str]
 
 
 def point_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Code behind a point's row: reading, merging and judging, its own attack, method and criterion, not the others.
+    """Code behind a point's row: reading and judging, its own kind, attack, method and criterion, not the others.
 
-    No import leads to those three: their registries are filled by scanning a folder.
+    No import leads to those four: their registries are filled by scanning a folder.
     """
     defs = schema()["$defs"]
-    modules = ["sap.evaluate.load"]
+    modules = ["sap.evaluate.load", "sap.evaluate.judging", defs["kinds"][settings["kind"]]["module"]]
     if "attack" in settings:
         modules.append(defs["attacks"][settings["attack"]["kind"]]["module"])
     if settings["kind"] == "merge":
