@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUTF8 := 1
+# Images of containers set it; then every job and every test would compile torch and Snakemake anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run study headroom test lint report status why unused environment clean
 
