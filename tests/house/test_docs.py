@@ -39,7 +39,7 @@ def extended(tmp_path_factory):
 
 def test_the_guides_method_is_one_file_and_appears_in_schema_docs_and_command_line(extended):
     root, run = extended
-    schema = json.loads((root / "workflow/schemas/config.schema.json").read_text(encoding="utf-8"))
+    schema = json.loads((root / "src/sap/plan/config.schema.json").read_text(encoding="utf-8"))
     assert schema["$defs"]["merge"]["midrange"]["options"]["properties"]["t"]["default"] == 0.5
     assert "| `midrange` | Halfway between the smallest" in (root / "docs/methods.md").read_text(encoding="utf-8")
     assert "midrange" in run("workflow/scripts/merge.py", "--help")
