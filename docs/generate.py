@@ -192,7 +192,7 @@ def pages() -> dict[Path, str]:
     """Every generated file with its content."""
     schema = config_schema()
     return {
-        ROOT / "workflow/schemas/config.schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n",
+        ROOT / "src/sap/plan/config.schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n",
         ROOT / "docs/configuration.md": configuration_page(schema),
         ROOT / "docs/methods.md": methods_page(schema),
         ROOT / "docs/invalidation.md": invalidation_page(

@@ -47,7 +47,7 @@ def extended(tmp_path_factory):
 
 def test_the_guides_files_appear_in_schema_docs_and_command_line(extended):
     root, run = extended
-    schema = json.loads((root / "workflow/schemas/config.schema.json").read_text(encoding="utf-8"))["$defs"]
+    schema = json.loads((root / "src/sap/plan/config.schema.json").read_text(encoding="utf-8"))["$defs"]
     assert schema["merge"]["midrange"]["options"]["properties"]["t"]["default"] == 0.5
     assert schema["criteria"]["relative"]["needs"] == []
     assert schema["attacks"]["fog"]["options"]["properties"]["strength"]["default"] == 1.0

@@ -83,7 +83,7 @@ def test_a_stage_has_one_name_for_its_room_rule_script_and_folder():
         assert text.count("\nrule ") + text.startswith("rule ") == 1
         assert f"rule {name}:" in text
         script = "tables" if name == "headroom_table" else name  # one table, before all others
-        assert f"workflow/scripts/{script}.py" in text, name
+        assert f'script=script("{script}")' in text, name
         for directive in ("log:", "benchmark:", "threads:", "params:", "output:", '"""'):
             assert directive in text, f"{name} lacks {directive}"
 

@@ -12,6 +12,8 @@ from sap.plan.fingerprint import closure, fingerprint
 from sap.plan.folds import criterion_modules, point_modules
 from sap.plan.settings import schema
 
+SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
+
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
@@ -53,8 +55,19 @@ def test_only_formulas_in_the_closure_count(toy, edit, changes):
     assert (fingerprint("sap.a") != before) == changes
 
 
+def test_a_script_counts_by_its_name_and_its_code_and_not_by_where_it_lies(toy, tmp_path):
+    found = []
+    for folder, text in (("here", "import sap.a\n"), ("there", "import sap.a\n"), ("edited", "import sap.b\n")):
+        script = tmp_path / folder / "job.py"
+        script.parent.mkdir()
+        script.write_text(text, encoding="utf-8")
+        assert "job" in closure(script)
+        found.append(fingerprint(script))
+    assert found[0] == found[1] != found[2]
+
+
 def test_the_stages_do_not_reach_one_another():
-    train = closure("train_client")
+    train = closure(SCRIPTS / "train_client.py")
     assert "sap.train.client" in train or any(name.startswith("sap.train.") for name in train)
     assert not [
         name
@@ -86,7 +99,7 @@ def test_the_file_of_whatever_is_registered_is_in_the_code_of_the_points_that_us
     assert file in closure(*point_modules(settings))
     assert file not in closure(*point_modules(MERGE)) or file in ("sap.merge.mean", "sap.serve.merge")
     if settings["criterion"] != "none":
-        assert file in closure("prune", *criterion_modules(settings))
+        assert file in closure(SCRIPTS / "prune.py", *criterion_modules(settings))
 
 
 # How the stages that look a method up by its name get its file into their fingerprint.
@@ -103,10 +116,8 @@ def test_every_stage_that_looks_up_registered_names_takes_their_files_into_its_f
         for path in module.ROOT.rglob("*.py")
         if re.search(r"\b(METHODS|CRITERIA|ATTACKS|KINDS)\[", path.read_text(encoding="utf-8"))
     }
-    assert {path.stem for path in module.SCRIPTS.glob("*.py") if looking & set(closure(path.stem))} == (
-        BY_PLAN | BY_POINT | NONE
-    )
-    rules = "".join(path.read_text(encoding="utf-8") for path in (module.SCRIPTS.parent / "rules").glob("*.smk"))
+    assert {path.stem for path in SCRIPTS.glob("*.py") if looking & set(closure(path))} == (BY_PLAN | BY_POINT | NONE)
+    rules = "".join(path.read_text(encoding="utf-8") for path in (SCRIPTS.parent / "rules").glob("*.smk"))
     assert set(re.findall(r'code\("(\w+)", \*criterion_modules', rules)) == BY_POINT
 
 

@@ -152,15 +152,15 @@ def test_code_that_nobody_wrote_down_is_said_to_be_unknown():
 
 def test_a_package_version_counts_where_the_config_says_so(config, changed, monkeypatch):
     plain = build_study(config)
-    assert code_of(plain.counted_packages, "train_client") == fingerprints.fingerprint("train_client")
+    assert code_of(plain.counted_packages, "sap.train.client") == fingerprints.fingerprint("sap.train.client")
     chosen = build_study(config | {"versions": {"invalidate": ["torch"]}})
-    before = code_of(chosen.counted_packages, "train_client")
-    assert before != fingerprints.fingerprint("train_client")
-    store_code(chosen.counted_packages, "train_client")
+    before = code_of(chosen.counted_packages, "sap.train.client")
+    assert before != fingerprints.fingerprint("sap.train.client")
+    store_code(chosen.counted_packages, "sap.train.client")
     code_of.cache_clear()
     monkeypatch.setattr("sap.plan.code.version_of", lambda package: "99.0")
-    after = code_of(chosen.counted_packages, "train_client")
-    store_code(chosen.counted_packages, "train_client")
+    after = code_of(chosen.counted_packages, "sap.train.client")
+    store_code(chosen.counted_packages, "sap.train.client")
     code_of.cache_clear()
     assert changed_parts(before, after) == ["the package torch"]
 

@@ -3,8 +3,9 @@
 from snakemake.cli import get_argument_parser
 
 from sap.plan import manifest  # noqa: F401
-from sap.plan.fingerprint import SCRIPTS, fingerprint
+from sap.plan.fingerprint import fingerprint
+from tests.workflow.small_study import ROOT
 
 get_argument_parser()
-for script in SCRIPTS.glob("*.py"):
-    fingerprint(script.stem)
+for script in ROOT.glob("workflow/scripts/*.py"):
+    fingerprint(script)

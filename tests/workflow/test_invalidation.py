@@ -154,9 +154,10 @@ def _form(param: object) -> object:
 
 
 def copy_library(folder: Path) -> Path:
-    """A folder with copies of src/ and workflow/, which a test may edit."""
-    for name in ("src", "workflow"):
+    """A folder with a copy of what a checkout runs by, which a test may edit."""
+    for name in ("src", "workflow", "profiles"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copy(ROOT / "Snakefile", folder)
     return folder
 
 

@@ -17,7 +17,7 @@ from sap.plan.folders import claim_results
 from sap.plan.folds import criterion_modules
 from sap.plan.ids import ID_PATTERN
 from sap.plan.notes import notes
-from sap.plan.overlays import with_values
+from sap.plan.overlays import on_shipped, with_values
 from sap.plan.records import record, version_warnings
 from sap.plan.watched import inputs_of, stamp_of
 from sap.report import catalogue
@@ -25,7 +25,9 @@ from sap.report import catalogue
 use_utf8()  # names of files are read before any rule
 
 try:
-    STUDY = build_study(with_values(config, workflow.config_settings.config_args or ()))
+    # A module's config is an overlay, and the values on the command line are not for it.
+    given = on_shipped(config) if AS_MODULE else with_values(config, workflow.config_settings.config_args or ())
+    STUDY = build_study(given)
 except SapError as error:  # a user's mistake is one sentence, not a traceback through Snakemake
     sys.exit(terminal(f"error in the config: {error}"))
 try:
@@ -104,6 +106,11 @@ def folder(stage, inside=""):
     return lambda wildcards: f"{STAGES[stage].root}/{STAGES[stage].pattern}".format(**wildcards) + inside
 
 
+def script(name):
+    """Params function: the path of a script. One that takes `output` re-runs nothing, wherever the checkout lies."""
+    return lambda wildcards, output: str(ROOT / f"workflow/scripts/{name}.py")
+
+
 def plan(stage):
     """Params function: the job's plan as a file whose name carries its hash."""
     return lambda wildcards: manifest.store_plan(STUDY.plan(stage, **wildcards), stage)
@@ -121,8 +128,9 @@ def settings(stage, *names):
 
 def code(stage, *modules):
     """Fingerprint of the stage's code, and of modules that it finds by name: a changed formula counts, no comment."""
-    store_code(PACKAGES, stage, *modules)
-    return code_of(PACKAGES, stage, *modules)
+    entries = ROOT / f"workflow/scripts/{stage}.py", *modules
+    store_code(PACKAGES, *entries)
+    return code_of(PACKAGES, *entries)
 
 
 def reported(stage, kind, names, suffix):

@@ -15,10 +15,11 @@ rule figures:
         f"results/benchmarks/figures/{STUDY.name}.tsv"
     threads: 1
     params:
+        script=script("figures"),
         plan=REPORT_PLAN,
         code=code("figures"),
         out=subpath(output[0], parent=True),
     message:
         "draw the figures of {params.out}"
     shell:
-        "python workflow/scripts/figures.py --plan {params.plan:q} --out {params.out:q} &> {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --out {params.out:q} &> {log:q}"

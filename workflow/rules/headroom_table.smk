@@ -15,10 +15,11 @@ rule headroom_table:
         f"results/benchmarks/headroom_table/{STUDY.name}.tsv"
     threads: 1
     params:
+        script=script("tables"),
         plan=REPORT_PLAN,
         code=code("tables"),
         out=subpath(output[0], parent=True),
     message:
         "write the headroom into {params.out}"
     shell:
-        "python workflow/scripts/tables.py --headroom --plan {params.plan:q} --out {params.out:q} 2>&1 | tee {log:q}"
+        "python {params.script:q} --headroom --plan {params.plan:q} --out {params.out:q} 2>&1 | tee {log:q}"

@@ -22,10 +22,11 @@ rule tables:
         f"results/benchmarks/tables/{STUDY.name}.tsv"
     threads: 1
     params:
+        script=script("tables"),
         plan=REPORT_PLAN,
         code=code("tables"),
         out=subpath(output[0], parent=True),
     message:
         "write the tables of {params.out}"
     shell:
-        "python workflow/scripts/tables.py --plan {params.plan:q} --out {params.out:q} &> {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --out {params.out:q} &> {log:q}"
