@@ -7,8 +7,8 @@ rule figures:
     input:
         reporting.report_inputs(STUDY),
     output:
-        expand("results/figures/{experiment}/{name}.pdf", experiment=STUDY.name, name=catalogue.FIGURES),
-        **reported("figures", "figure", catalogue.FIGURES, "png"),
+        plain("figures"),
+        **reported("figures"),
     log:
         f"logs/figures/{STUDY.name}.log",
     benchmark:
@@ -16,7 +16,7 @@ rule figures:
     threads: 1
     params:
         plan=REPORT_PLAN,
-        code=code("figures"),
+        code=code("figures", *catalogue.modules_of("figures")),
         out=subpath(output[0], parent=True),
     message:
         "draw the figures of {params.out}"
