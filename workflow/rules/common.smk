@@ -133,20 +133,27 @@ def code(stage, *modules):
     return code_of(PACKAGES, *entries)
 
 
-def reported(stage, kind, names, suffix):
-    """One output per table, page or figure, each with its own caption and its chapter in `snakemake --report`.
+def plain(stage):
+    """The files that the exhibits of a stage have besides those in the HTML report."""
+    return [
+        f"{STAGES[stage].root}/{STUDY.name}/{file}" for each in catalogue.made_by(stage) for file in each.files[:-1]
+    ]
+
+
+def reported(stage):
+    """The file of each exhibit that `snakemake --report` shows, with its caption and its chapter.
 
     One label only: of two, Snakemake makes a switch where values happen to be halved, and fails at a missing half.
     """
     return {
-        name: report(
-            f"results/{stage}/{STUDY.name}/{name}.{suffix}",
-            caption=f"../report/{kind}_{name}.rst",
+        each.name: report(
+            f"{STAGES[stage].root}/{STUDY.name}/{each.files[-1]}",
+            caption=manifest.store_caption(each.caption, f"{each.kind}_{each.name}"),
             category=STUDY.name,
-            subcategory=catalogue.CHAPTER_OF[name],
-            labels={"result": f"{title} ({kind})"},
+            subcategory=each.chapter,
+            labels={"result": f"{each.title} ({each.kind})"},
         )
-        for name, title in names.items()
+        for each in catalogue.made_by(stage)
     }
 
 
@@ -157,4 +164,3 @@ def finished(stage):
 
 REPORT = reporting.report_plan(STUDY)
 REPORT_PLAN = manifest.store_plan(REPORT, f"report-{STUDY.name}")
-LATER_TABLES = {name: title for name, title in catalogue.TABLES.items() if name != catalogue.HEADROOM}

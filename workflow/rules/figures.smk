@@ -7,8 +7,8 @@ rule figures:
     input:
         reporting.report_inputs(STUDY),
     output:
-        expand("results/figures/{experiment}/{name}.pdf", experiment=STUDY.name, name=catalogue.FIGURES),
-        **reported("figures", "figure", catalogue.FIGURES, "png"),
+        plain("figures"),
+        **reported("figures"),
     log:
         f"logs/figures/{STUDY.name}.log",
     benchmark:
@@ -17,7 +17,7 @@ rule figures:
     params:
         script=script("figures"),
         plan=REPORT_PLAN,
-        code=code("figures"),
+        code=code("figures", *catalogue.modules_of("figures")),
         out=subpath(output[0], parent=True),
     message:
         "draw the figures of {params.out}"

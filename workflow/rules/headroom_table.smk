@@ -7,8 +7,8 @@ rule headroom_table:
     input:
         [path for stage in ("headroom", "prepare_domain") for path in finished(stage)],
     output:
-        expand("results/tables/{experiment}/headroom.{suffix}", experiment=STUDY.name, suffix=["csv", "md", "tex"]),
-        **reported("tables", "table", {catalogue.HEADROOM: catalogue.TABLES[catalogue.HEADROOM]}, "html"),
+        plain("headroom_table"),
+        **reported("headroom_table"),
     log:
         f"logs/headroom_table/{STUDY.name}.log",
     benchmark:
@@ -17,7 +17,7 @@ rule headroom_table:
     params:
         script=script("tables"),
         plan=REPORT_PLAN,
-        code=code("tables"),
+        code=code("tables", *catalogue.modules_of("headroom_table")),
         out=subpath(output[0], parent=True),
     message:
         "write the headroom into {params.out}"

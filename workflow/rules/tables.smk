@@ -7,15 +7,8 @@ rule tables:
     input:
         reporting.report_inputs(STUDY),
     output:
-        expand(
-            "results/tables/{experiment}/{name}.{suffix}",
-            experiment=STUDY.name,
-            name=LATER_TABLES,
-            suffix=["csv", "md", "tex"],
-        ),
-        expand("results/tables/{experiment}/{name}.md", experiment=STUDY.name, name=catalogue.PAGES),
-        **reported("tables", "table", LATER_TABLES, "html"),
-        **reported("tables", "page", catalogue.PAGES, "html"),
+        plain("tables"),
+        **reported("tables"),
     log:
         f"logs/tables/{STUDY.name}.log",
     benchmark:
@@ -24,7 +17,7 @@ rule tables:
     params:
         script=script("tables"),
         plan=REPORT_PLAN,
-        code=code("tables"),
+        code=code("tables", *catalogue.modules_of("tables")),
         out=subpath(output[0], parent=True),
     message:
         "write the tables of {params.out}"

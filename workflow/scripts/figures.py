@@ -14,10 +14,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from sap.report.figures import write_figures
     from sap.report.frame import load_results  # after parsing: --help stays instant
+    from sap.report.make import make_exhibits
 
-    write_figures(load_results(args.plan), args.out)
+    make_exhibits("figures", load_results(args.plan), args.out)
 
 
 if __name__ == "__main__":

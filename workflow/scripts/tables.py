@@ -16,9 +16,11 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from sap.report.frame import load_results  # after parsing: --help stays instant
-    from sap.report.tables import write_headroom, write_tables
+    from sap.report.make import make_exhibits
 
-    (write_headroom if args.headroom else write_tables)(load_results(args.plan), args.out)
+    make_exhibits("headroom_table" if args.headroom else "tables", load_results(args.plan), args.out)
+    if args.headroom:  # the first thing to look at
+        print((args.out / "headroom.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,14 @@ def store_plan(plan: Any, slug: str) -> str:
     return str(path)
 
 
+def store_caption(caption: str, name: str) -> str:
+    """Write results/plans/captions/NAME.rst, unless it is there; returns its absolute path, as a rule can name it."""
+    path = (Path(RESULTS) / "plans" / "captions" / f"{name}.rst").absolute()
+    if not path.exists() or path.read_text(encoding="utf-8") != caption:
+        write_text(path, caption)
+    return str(path)
+
+
 def store_codes(study: Study) -> None:
     """Write down what the code fingerprints of all points stand for, unless it is there."""
     points = [*study.points, *attacked_clients(study.points)]

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.main import images_and_seeds, worst_domain
 from sap.report.scores import grid, relative_norm, summary, unpruned, varying, zero_shot
@@ -74,8 +75,13 @@ def ablation_frame(results: Results) -> pd.DataFrame:
     return ranked.sort_values(keys, kind="stable", ignore_index=True).drop(columns="rank")
 
 
+@table("ablation", "Pruning criteria at their own norm, at equal norm, and beside the shrinkage control", "3 Pruning")
 def ablation_table(results: Results) -> Table:
-    """The ablation, one section per ρ."""
+    """Pruning criteria at the same ρ: accuracy of the pruned merge at its own norm, scaled layer by layer to the
+    unpruned merge's norm (equal norm), and of the unpruned merge scaled to the pruned one's (shrunk), with differences
+    in points, paired by seed. *Beyond shrinkage* is own norm − shrunk, what pruning does that a smaller update does
+    not; *beyond random* compares with a random mask at the same ρ.
+    """
     frame = ablation_frame(results)
     if not frame.empty:
         frame.insert(0, "section", [_section(row) for _, row in frame.iterrows()])
@@ -135,8 +141,11 @@ def pruned_frame(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["merge", "criterion", "prune_ratio", "variant", "norm", "mean", "sd", "delta"])
 
 
+@table("shrinkage", "The λ path of the unpruned merge", "3 Pruning")
 def shrinkage_table(results: Results) -> Table:
-    """The λ path, one section per merge method."""
+    """The unpruned merge scaled by λ, from zero-shot (λ = 0) upwards, with the norm of its update. This is what a
+    pruned merge must beat at its own norm (figure): a gain that lies on the curve is a gain of shrinking.
+    """
     columns = [
         Column("λ", lambda row: f"{row['scale']:g}"),
         Column("norm", number("norm", "{:.2f}")),

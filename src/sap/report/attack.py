@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sap.report.effects import difference
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.scenarios import (
     Attackers,
@@ -88,8 +89,12 @@ def state_of(harm: Effect) -> str | None:
     return BITES if harm.low > 0 else HELPS if harm.high < 0 else INERT
 
 
+@table("attack", "Attacks against every way to merge", "5 Attacks")
 def attack_table(results: Results) -> Table:
-    """Every attack against every defence; its frame is `attack_frame`."""
+    """Accuracy on the held-out domain without and with each attack, for every way to merge, with the points lost
+    (*impact*), the share of the plain mean's loss that a defence regains and what it costs on clean rounds. Where the
+    plain mean cannot be told from its clean twin the attack is *inert*, and no defence is credited.
+    """
     frame = attack_frame(results)
     columns = [
         Column("merge", text("defence")),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.scenarios import (
     EVERYONE,
@@ -86,8 +87,12 @@ def verdict(drop: Effect, found: Mapping[str, Any]) -> str:
     return f"{WITHOUT_TEETH}: {reason}"
 
 
+@table("attack_control", "Every attacker alone: the positive control", "5 Attacks")
 def control_table(results: Results) -> Table:
-    """The positive control of every attack; its frame is `control_frame`."""
+    """Each attacker's own model, merged with nobody, on its own domain: zero-shot, the clean client and the attacked
+    one. An attack whose attackers stay near zero-shot, or above it, has no teeth, and says nothing about any defence
+    against it.
+    """
     columns = [
         Column("attacker", text("client")),
         Column("zero-shot", percent("zero_shot")),

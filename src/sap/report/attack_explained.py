@@ -19,6 +19,7 @@ import pandas as pd
 
 from sap.report.attack_control import LEAST_CHANGE, LEAST_NORM, control
 from sap.report.attack_folds import weight_of
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.scenarios import (
     EVERYONE,
@@ -117,8 +118,12 @@ def explained_frame(results: Results) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
+@table("attack_explained", "Why the attack moves the reported average as little as it does", "5 Attacks")
 def explained_table(results: Results) -> Table:
-    """The five explanations; its frame is `explained_frame`."""
+    """Five explanations of an attack that hardly shows, in one chain from what the attacker could lose on its own
+    domain to the change of the average that is reported. The points of the steps add up to the difference of a
+    section's first and last line.
+    """
     frame = explained_frame(results)
     if len(frame) and frame["attack"].nunique() > 1:
         frame = frame.assign(section=frame["attack"] + ": " + frame["section"])

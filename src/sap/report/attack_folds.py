@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.scenarios import (
     EVERYONE,
@@ -66,8 +67,12 @@ def folds_frame(results: Results) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
+@table("attack_folds", "The attack where all domains are clients, beside leave-one-out", "5 Attacks")
 def folds_table(results: Results) -> Table:
-    """Both settings beside each other; its frame is `folds_frame`."""
+    """Points lost to the attack where every domain has a client and all domains are tested, beside leave-one-out.
+    Compare the attacker's own domain with the reported average, and the attacker's weight in a mean (1/K) with that in
+    a product of means.
+    """
 
     def lost(name: str) -> Callable[[pd.Series], str]:
         return lambda row: "–" if is_missing(row[name]) else interval(name)(row)

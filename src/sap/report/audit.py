@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.table import Cell, Column, Table, is_missing, number, text
 
@@ -46,13 +47,22 @@ def audit_frame(results: Results, per_layer: bool = False) -> pd.DataFrame:
     return pd.DataFrame(records, columns=["point", *columns])
 
 
+@table("audit", "What each merge really does with its clients", "4 Updates and merges", reads=("audit",))
 def audit_table(results: Results) -> Table:
-    """One row per method of the main table."""
+    """What each merge does with its clients: their weights by least squares, who has more than half of them and so
+    outweighs all others, the energy that no client explains (cross terms), the norm against a client's, how many
+    clients are left at an entry, whether order and scale of the updates matter, the rank. The sentence at the end of a
+    row says all of it; weights far from 1/K or large cross terms mean that the method is no average.
+    """
     return Table(audit_frame(results), [*_columns(), Column("in words", text("sentence"))], EMPTY, notes=NOTES)
 
 
+@table("audit_layers", "What each merge does in every layer", "4 Updates and merges", reads=("audit",))
 def audit_layers_table(results: Results) -> Table:
-    """One row per method and layer."""
+    """The audit layer by layer: weights, cross terms, norm, survivors, equivariances and rank of every merge in every
+    layer. Where a method's average looks harmless, look here for the layer in which one client rules or the norm
+    explodes.
+    """
     frame = audit_frame(results, per_layer=True).drop(columns="sentence")
     columns = _columns()
     return Table(frame, [columns[0], Column("layer", text("layer")), *columns[1:]], EMPTY, notes=NOTES)

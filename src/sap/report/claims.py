@@ -16,6 +16,7 @@ import pandas as pd
 from sap.report import claim_effects as effects
 from sap.report.claim_effects import NEGLIGIBLE_ROOM
 from sap.report.claim_points import NotTestable
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.table import (
     Column,
@@ -146,8 +147,12 @@ def claims_frame(results: Results) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
+@table("claims", "Claims: what the data say about each", "1 Claims", reads=("evaluate", "probe", "privacy"))
 def claims_table(results: Results) -> Table:
-    """The ledger: the parts of each claim under its sentence and verdict."""
+    """What the data say about each claim of the method: its effects with 95 % intervals, the smallest effect that the
+    data could have shown, and a verdict. Read the verdict first, then whether the smallest detectable effect is below
+    what you would care about: a claim that is `underpowered` is neither right nor wrong here.
+    """
     frame = claims_frame(results)
     frame["heading"] = [f"{row.claim}: {row.says} — {row.verdict}" for row in frame.itertuples()]
     columns = [

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sap.report.effects import difference
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.main import main_frame, pruned
 from sap.report.outcomes import draws_of
@@ -101,8 +102,12 @@ def unpruned_mean(results: Results) -> str | None:
     return next((p for p in found if json.loads(points.loc[p, "merge_key"])["method"] == "mean"), None)
 
 
+@table("comparisons", "Every method against zero-shot, the unpruned mean and its shrinkage control", "1 Claims")
 def comparisons_table(results: Results) -> Table:
-    """One section per reference."""
+    """Every method against zero-shot, against the unpruned mean and, where it prunes, against the unpruned merge at the
+    same layer norms. Read the interval, then Holm's p, and take an effect below the detectable difference for not seen,
+    not for absent.
+    """
     columns = [
         Column("method", lambda row: row["method"]),
         Column("effect", _absent_together(interval("effect"))),

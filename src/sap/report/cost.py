@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.table import MISSING, Cell, Column, Table, is_missing, number, text
 
@@ -40,8 +41,12 @@ def cost_frame(results: Results) -> pd.DataFrame:
     return pd.DataFrame(records, columns=COLUMNS)
 
 
+@table("cost", "What the stages cost", "6 Needs and costs", reads=())
 def cost_table(results: Results) -> Table:
-    """The cost table; cells that a stage does not have print as –."""
+    """What the stages cost: number of jobs, seconds of one job (mean ± standard deviation), total minutes, largest peak
+    memory, bytes that one client uploads, training images. Total minutes are of the jobs' own time, before any are run
+    side by side.
+    """
     columns = [
         Column("stage", text("stage")),
         Column("jobs", number("jobs")),

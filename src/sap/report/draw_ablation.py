@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sap.report.ablation import EMPTY, EMPTY_PATH, ablation_frame, pruned_frame, shrinkage_frame
+from sap.report.exhibit import figure
 from sap.report.frame import Results
 from sap.report.scores import grid, summary, unpruned, zero_shot
 from sap.report.style import (
@@ -30,8 +31,12 @@ STATES = (
 )
 
 
+@figure("ablation", "Pruning criteria at their own norm and at equal norm", "3 Pruning")
 def draw_ablation(results: Results) -> Figure:
-    """Rows are criteria, panels are ρ: accuracy at the own norm, at equal norm, and of the shrinkage control."""
+    """Criteria at the same ρ: the pruned merge at its own norm (filled), scaled to the unpruned merge's norm (open),
+    and the unpruned merge shrunk to the pruned one's norm (diamond). A criterion that does more than shrink lies right
+    of its diamond.
+    """
     frame = ablation_frame(results)
     if frame.empty:
         return blank(EMPTY)
@@ -55,8 +60,11 @@ def draw_ablation(results: Results) -> Figure:
     return figure
 
 
+@figure("shrinkage", "Does pruning do more than shrinking the update?", "3 Pruning")
 def draw_shrinkage(results: Results) -> Figure:
-    """Accuracy against the update's norm: the unpruned merge scaled by λ as a curve, pruned merges as points."""
+    """The unpruned merge scaled by λ as a curve over its norm, zero-shot at 0; pruned merges stand at their own norm.
+    Points above the curve gain something that shrinking the update does not give.
+    """
     path = shrinkage_frame(results)
     if path.empty:
         return blank(EMPTY_PATH)

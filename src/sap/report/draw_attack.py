@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from sap.report.attack import INERT, attack_frame
+from sap.report.exhibit import figure
 from sap.report.frame import Results
 from sap.report.scenarios import (
     EVERYONE,
@@ -50,8 +51,13 @@ MOST_DEFENCES = 16  # of the map; the table holds all
 Lines = Mapping[str, tuple[Chosen, str]]  # name -> which cells it averages, colour
 
 
+@figure("attack_curve", "Accuracy against the attacker's weight in the merge", "5 Attacks")
 def draw_attack_curve(results: Results) -> Figure:
-    """A row per attack. Left: one domain is held out. Right: all are clients; the attacker's domain and the others."""
+    """Accuracy against the attacker's weight in the merge, from 0 to 1 (the attacker alone): on the left on the
+    held-out domain, on the right, where all domains are clients, on the attacker's own domain and on the others. Dotted
+    lines mark the weights that common averages give one client, dashed is zero-shot: a curve that is flat up to its
+    line is an attack that this average hides.
+    """
     curves = {attack: curve for attack in attacks(results) if (curve := weighted(results, attack))}
     if not curves:
         return blank(EMPTY_CURVE)
@@ -80,8 +86,12 @@ def draw_attack_curve(results: Results) -> Figure:
     return figure
 
 
+@figure("attack_heatmap", "Points lost to every attack under every way to merge", "5 Attacks")
 def draw_attack_heatmap(results: Results) -> Figure:
-    """Points lost per attack (rows) and defence (columns); inert attacks are grey, what was not asked is hatched."""
+    """Points lost to each attack (rows) under each way to merge (columns; at most 16 that meet half of the attacks or
+    more, the table has all): orange is a loss, blue a gain. In grey rows the attack is inert, the plain mean cannot be
+    told from its clean twin, so no defence is credited there; hatched cells were not asked for.
+    """
     frame = attack_frame(results)
     if frame.empty:
         return blank(EMPTY_MAP)

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sap.report.claims import claims_frame
+from sap.report.exhibit import figure
 from sap.report.frame import Results
 from sap.report.style import COLOURS, INK, MUTED, TWO_COLUMNS, blank, panels
 from sap.report.table import is_missing
@@ -23,10 +24,12 @@ VERDICT_COLOURS = {
 SHADE = "#f2f2f2"
 
 
+@figure("claims", "Claims: effects, intervals and verdicts", "1 Claims")
 def draw_claims(results: Results) -> Figure:
-    """Left: the claim's number, its part and its verdict. Right: the effect in points; the band is the margin.
-
-    The axis is linear to ±2 margins and logarithmic beyond, so that small and large effects can both be read.
+    """Every part of every claim as an effect in percentage points with its 95 % interval; the marker points where the
+    claim says that the effect lies, a circle claims that there is none. A claim is refuted where an interval excludes
+    every effect of interest (the grey band and what lies on its other side); the axis is linear up to twice the band
+    and logarithmic beyond.
     """
     frame = claims_frame(results)
     if frame.empty:

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sap.report.cost import EMPTY, cost_frame, is_measured
+from sap.report.exhibit import figure
 from sap.report.frame import Results
 from sap.report.style import FAINT, INK, MUTED, TWO_COLUMNS, blank, panels
 
@@ -16,8 +17,11 @@ PANELS = (
 )
 
 
+@figure("cost", "What the stages cost", "6 Needs and costs")
 def draw_cost(results: Results) -> Figure:
-    """One panel per quantity, one row per stage; `–` where a stage has no such cost."""
+    """Seconds and peak memory of one job, and the bytes that one client uploads, by stage. A sweep's time is the
+    seconds times the number of jobs, which the table has.
+    """
     frame = cost_frame(results)
     if frame.empty:
         return blank(EMPTY)

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sap.report.exhibit import figure
 from sap.report.frame import Results
 from sap.report.style import (
     COLOURS,
@@ -53,8 +54,12 @@ def placed(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+@figure("saliency_layers", "Where in the network the saliency lies", "3 Pruning")
 def draw_saliency_layers(results: Results) -> Figure:
-    """Left: each layer's share of the saliency. Right: that share over its share of entries (1 is even)."""
+    """Where the saliency lies: each layer's share of all saliency (left) and the same per entry (right), mean over
+    clients and seeds with ± one standard deviation as band. On the right 1 means as much as the layer's size would
+    give, so pruning with one threshold for all layers empties first what lies below it.
+    """
     layers = results.layers
     if layers.empty:
         return blank(EMPTY_LAYERS)
@@ -74,8 +79,11 @@ def draw_saliency_layers(results: Results) -> Figure:
     return figure
 
 
+@figure("agreement", "How far the clients' updates agree", "4 Updates and merges")
 def draw_agreement(results: Results) -> Figure:
-    """Left: cosine between clients' updates, mean over layers and seeds. Right: sign conflict per layer."""
+    """Left: cosine between the updates of each pair of clients, mean over layers and seeds. Right: share of entries
+    whose signs conflict, per layer; two unrelated updates conflict in half of their entries (dashed).
+    """
     pairs = results.agreement
     if pairs.empty:
         return blank(EMPTY_AGREEMENT)

@@ -3,14 +3,18 @@
 from matplotlib.figure import Figure
 
 from sap.data.store import EXAMPLES, read_examples
+from sap.report.exhibit import figure
 from sap.report.frame import Results, locate
 from sap.report.style import HATCH, TWO_COLUMNS, blank, panels, short
 
 EMPTY = "The example images of this experiment are not in the results folder."
 
 
+@figure("examples", "Example images of each domain", "2 Accuracy")
 def draw_examples(results: Results) -> Figure:
-    """Rows are domains, columns up to ten classes spread over all; the first training image of each."""
+    """Images of each domain at the backbone's input size, the first training image of up to ten classes. Rows are what
+    the clients hold, one domain each; a column shows how far one class differs between them.
+    """
     folders = {item["domain"]: locate(results.root, item["folder"]) for item in results.planned("prepare_domain")}
     found = {domain: read_examples(path) for domain, path in folders.items() if path and (path / EXAMPLES).exists()}
     if not found:

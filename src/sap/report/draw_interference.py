@@ -7,6 +7,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from sap.report.exhibit import figure
 from sap.report.frame import Results
 from sap.report.style import INK, SPLIT, TWO_COLUMNS, around_zero, blank, heatmap, panels, short, tilted
 from sap.report.transfer import client_matrix_frame
@@ -15,8 +16,12 @@ EMPTY = "This experiment evaluates no single client and compares no updates."
 UNRELATED = 50.0  # %: half of the signs of two unrelated updates conflict
 
 
+@figure("interference", "What each client does to every domain, and how far updates conflict", "4 Updates and merges")
 def draw_interference(results: Results) -> Figure:
-    """Left: accuracy of client i on domain j minus zero-shot on j. Right: weighted sign conflict of two updates."""
+    """Left: accuracy of each client alone minus zero-shot on every domain; what a client gains at home it may cost
+    elsewhere. Right: how far the signs of two updates conflict, weighted by size, where 50 % is what unrelated updates
+    show.
+    """
     matrix, pairs = client_matrix_frame(results), results.agreement
     clients = [name for name in matrix["client"] if name in results.client_domains] if len(matrix) else []
     compared = {*pairs["client_a"], *pairs["client_b"]}

@@ -7,6 +7,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from sap.report.draw_diagnosis import KINDS, placed
+from sap.report.exhibit import figure
 from sap.report.frame import Results
 from sap.report.style import SPLIT, TWO_COLUMNS, blank, heatmap, panels, short
 
@@ -14,8 +15,11 @@ EMPTY = "This experiment holds no masks to look into (evidence.masks)."
 WIDE = 8  # blocks: with more, one panel takes the whole width
 
 
+@figure("kept", "Where in the network the kept entries lie", "3 Pruning")
 def draw_kept(results: Results) -> Figure:
-    """Cells are kinds of layers × blocks, means over clients and seeds; blue is above an even share, orange below."""
+    """Saliency per entry, and the share of entries kept where one threshold cuts the whole visual tower, by kind of
+    layer and block. Blue lies above an even share and orange below; means over clients and seeds.
+    """
     kept, layers = results.evidence["kept"], results.layers
     if kept.empty:
         return blank(EMPTY)

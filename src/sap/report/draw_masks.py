@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sap.report.exhibit import figure
 from sap.report.frame import Results
 from sap.report.masks import BLIND, DRAWS, EMPTY, SIZES, masks_frame
 from sap.report.style import COLOURS, MUTED, TWO_COLUMNS, blank, label_ends, panels, ramp
@@ -15,8 +16,11 @@ NAMES = {
 }
 
 
+@figure("masks", "How far masks agree across anchor draws and sizes", "3 Pruning")
 def draw_masks(results: Results) -> Figure:
-    """Left: Jaccard of masks from two draws against the number of anchors, per ρ. Right: rank correlation of scores."""
+    """Left: agreement of the masks from two anchor draws against the number of anchors, with chance dashed. Right: rank
+    correlation of the scores with those of another draw, of the draw's largest set, and of magnitude.
+    """
     frame = masks_frame(results)
     if frame.empty:
         return blank(EMPTY)

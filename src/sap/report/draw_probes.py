@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sap.report.exhibit import figure
 from sap.report.frame import Results
 from sap.report.probes import EMPTY, PROBES, probe_frame
 from sap.report.style import COLOURS, MUTED, TWO_COLUMNS, blank, colour_of, label_ends, panels, short
@@ -12,8 +13,12 @@ from sap.report.style import COLOURS, MUTED, TWO_COLUMNS, blank, colour_of, labe
 STATES = {"none": "pruned", "restored": "pruned, norms restored", "shrunk": "unpruned, at the pruned norms"}
 
 
+@figure("probe", "What linear probes read from the features: domain and class", "4 Updates and merges")
 def draw_probe(results: Results) -> Figure:
-    """Columns are the domain and the class probe, rows the controls; one line per criterion, references as lines."""
+    """Accuracy of linear probes for the domain (left) and for the class (right) against the prune ratio, one line per
+    criterion. Horizontal lines are the unpruned merge and zero-shot; pruning of style alone bends the left lines down
+    and not the right ones.
+    """
     frame = probe_frame(results)
     pruned = frame[frame["prune_ratio"] > 0] if len(frame) else frame
     if pruned.empty:

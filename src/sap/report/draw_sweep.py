@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
+from sap.report.exhibit import figure
 from sap.report.frame import Results
 from sap.report.scores import summary, zero_shot
 from sap.report.style import (
@@ -28,8 +29,12 @@ from sap.report.sweep import EMPTY, sweep_frame, unpruned_frame
 PER_ROW = 3
 
 
+@figure("sweep_curves", "Accuracy against prune ratio", "3 Pruning")
 def draw_sweep_curves(results: Results) -> Figure:
-    """Accuracy against ρ, a line per anchor size with ± sd over seeds; unpruned merge and zero-shot as lines."""
+    """Accuracy, averaged over held-out domains, against the share of pruned entries ρ; one panel per merge method, one
+    line per anchor set size (darker is larger), bands are ± one standard deviation over seeds. Lines: unpruned merge,
+    zero-shot.
+    """
     frame = sweep_frame(results)
     groups = _groups(frame)
     if not groups:
@@ -50,8 +55,11 @@ def draw_sweep_curves(results: Results) -> Figure:
     return figure
 
 
+@figure("sweep_heatmap", "Change to zero-shot over prune ratio and anchor set size", "3 Pruning")
 def draw_sweep_heatmap(results: Results) -> Figure:
-    """Δ to zero-shot in points over ρ and anchor size; missing cells are hatched."""
+    """Gain over zero-shot in points over ρ and anchor set size, one panel per merge method; hatched cells are missing.
+    The colours are symmetric around zero: blue is better than zero-shot, orange worse.
+    """
     frame = sweep_frame(results)
     groups = _groups(frame)
     if not groups:

@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sap.report.draw_diagnosis import KINDS, placed
+from sap.report.exhibit import figure
 from sap.report.frame import Results
 from sap.report.style import COLOURS, MUTED, TWO_COLUMNS, blank, label_ends, panels, short
 from sap.report.towers import EMPTY, TOWERS
@@ -14,8 +15,12 @@ SHADES = {"visual": COLOURS["taylor_absolute"], "text": COLOURS["none"]}
 DASHED = {"linestyle": (0, (3, 2)), "linewidth": 0.8, "zorder": 1}
 
 
+@figure("towers", "Where the clients' updates conflict: visual against text tower", "4 Updates and merges")
 def draw_towers(results: Results) -> Figure:
-    """Rows are kinds of layers, columns are cosine, sign conflict and principal angle; chance is dashed."""
+    """Cosine, sign conflict and principal angle between the updates of two clients, layer by layer, visual (orange) and
+    text (blue) tower. Dashed lines are chance: two unrelated updates; a tower farther from chance holds clients that
+    agree more.
+    """
     towers = results.evidence["towers"]
     if towers.empty:
         return blank(EMPTY)

@@ -1,9 +1,10 @@
 """Rows that could not be computed: a table of their own, and marks where other tables would have shown them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import pandas as pd
 
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.table import MISSING, Column, Table, text
 
@@ -13,20 +14,6 @@ NOTES = (
     "What failed is marked in the other tables; what builds on it is missing there. The next run tries it again. "
     "What nobody foresaw stands with its traceback in the job's log under `logs/`.",
 )
-READS = {  # table -> the stages whose failed rows it lacks; all others read `evaluate` alone
-    "claims": ("evaluate", "probe", "privacy"),
-    "audit": ("audit",),
-    "audit_layers": ("audit",),
-    "ledger": ("audit",),
-    "probe": ("probe",),
-    "privacy": ("privacy",),
-    "headroom": ("headroom",),
-    "trainings": (),
-    "towers": (),
-    "masks": (),
-    "cost": (),
-    "failed": (),
-}
 MOST = 5  # failures that a note quotes
 
 
@@ -42,8 +29,11 @@ def failed_frame(results: Results) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
+@table("failed", "What could not be computed, and why", "6 Needs and costs", reads=())
 def failed_table(results: Results) -> Table:
-    """Everything that failed, with its sentence."""
+    """What could not be computed, with the reason: other tables say *failed* at its place, and *missing* where
+    something builds on it. The next run tries it again, and an empty table is the rule.
+    """
     columns = [
         Column("what", text("what")),
         Column("rows", text("rows")),
@@ -53,14 +43,14 @@ def failed_table(results: Results) -> Table:
     return Table(failed_frame(results), columns, EMPTY, section="stage", notes=NOTES)
 
 
-def marked(table: Table, name: str, results: Results) -> Table:
-    """The table NAME with its failed rows marked.
+def marked(table: Table, reads: Collection[str], results: Results) -> Table:
+    """A table that shows rows of the stages `reads`, with those that failed marked.
 
     They say `failed` where a missing number would stand, CSV has a column `failed` with the sentence, and the notes
     quote it.
     """
     failures = _named(results)
-    failures = failures[failures["stage"].isin(READS.get(name, ("evaluate",)))]
+    failures = failures[failures["stage"].isin(reads)]
     if failures.empty:
         return table
     frame, columns = table.frame, table.columns

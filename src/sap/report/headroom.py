@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sap.io import load_tensors
 from sap.report.copies import copies_notes
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.table import Column, Table, effect_columns, interval, mean_sd, number, percent, points_of, text
 from sap.stats.effect import ANSWERS, DIFFERENCES, Effect, crossed_effect
@@ -102,8 +103,19 @@ def sentence(domain: str, x: float, room: float, detectable: float) -> str:
     return f"{said} ({facts}), nor a larger one: that would need a room of {100 * max(2 * detectable, x):.1f}."
 
 
+@table(
+    "headroom",
+    "Room above zero-shot, and the smallest effect that could be seen",
+    "1 Claims",
+    reads=("headroom",),
+    stage="headroom_table",
+)
 def headroom_table(results: Results) -> Table:
-    """Room and resolution of every domain; one sentence for each below."""
+    """Zero-shot, linear probe and both ceilings on each domain, by thirds of the images, with the smallest difference
+    that could be found, and below the table how many images are copies of others across splits and domains. Read the
+    sentence under the table first: where the room is small against that difference, no method can be told from another
+    on this domain.
+    """
     frame = headroom_frame(results)
     columns = [
         Column("domain", text("domain")),

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.main import statistics_bytes, upload_bytes
 from sap.report.scores import uses_anchors
@@ -52,8 +53,11 @@ def ledger_frame(results: Results) -> pd.DataFrame:
     return frame.assign(statistics_bytes=frame["statistics_bytes"].astype(float).replace({None: np.nan}))
 
 
+@table("ledger", "What each method uses", "6 Needs and costs", reads=("audit",))
 def ledger_table(results: Results) -> Table:
-    """The ledger; its frame is `ledger_frame`."""
+    """What each method uses: sample counts, anchors and their gradients, statistics of the clients, and what one client
+    uploads. Methods with the same needs can be compared as they stand; one that asks for more has to be worth it.
+    """
     columns = [
         Column("method", text("method")),
         Column("server reads besides the updates", text("reads")),

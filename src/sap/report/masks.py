@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.table import Column, Table, effect_columns, interval, number, spread
 from sap.stats.effect import MISSING_EFFECT, Effect, crossed_effect
@@ -93,8 +94,12 @@ def masks_frame(results: Results) -> pd.DataFrame:
     return frame.assign(rank=rank).sort_values(order, ignore_index=True).drop(columns="rank")
 
 
+@table("masks", "How far masks agree across anchor draws and sizes", "3 Pruning", reads=())
 def masks_table(results: Results) -> Table:
-    """Agreement of masks, one section per ρ."""
+    """How far the masks of one client agree when the anchors change in draw or number, and with masks that read no
+    anchors. Enough anchors make masks agree far above chance; masks that agree with magnitude as well owe nothing to
+    the anchors.
+    """
     frame = masks_frame(results)
     if not frame.empty:
         frame.insert(0, "section", [f"ρ = {ratio:g}" for ratio in frame["ratio"]])

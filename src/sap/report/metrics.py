@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sap.report.effects import difference
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.main import images_and_seeds, main_frame, worst_domain
 from sap.report.scores import grid
@@ -93,8 +94,12 @@ def worst_client(results: Results, point: str) -> tuple[str | None, float]:
     return worst, means[worst]
 
 
+@table("metrics", "Balanced accuracy, worst domain and client, calibration, share of the room", "2 Accuracy")
 def metrics_table(results: Results) -> Table:
-    """All metrics; one section per family, as in the main table."""
+    """Every method of the main table with its balanced accuracy, worst domain and client, calibration, and the share of
+    the room that it uses. Read Δ with its interval, and the worst columns before the average: a mean can rise while a
+    client loses.
+    """
     columns = [
         Column("method", lambda row: row["method"] + row["mark"]),
         Column("accuracy", percent("accuracy", "sd")),

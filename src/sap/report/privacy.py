@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.probes import EXTRA, pruning
 from sap.report.scores import unpruned, varying
@@ -86,8 +87,12 @@ def privacy_frame(results: Results) -> pd.DataFrame:
     return ranked.sort_values(keys, kind="stable", ignore_index=True).drop(columns=["attack", "cut", "rank"])
 
 
+@table("privacy", "What uploads tell about their images, and their bytes", "6 Needs and costs", reads=("privacy",))
 def privacy_table(results: Results) -> Table:
-    """Membership inference and bytes, one section per score."""
+    """Can a client's training images be told from others by its upload, before and after pruning, and what is sent? An
+    AUC of 0.5 is chance; negative savings say that the kept entries of a dense update take more bytes than the factors
+    did.
+    """
     frame = privacy_frame(results)
     if not frame.empty:
         frame.insert(0, "section", frame["score"].map(SCORES))

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sap.io import load_tensors
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.outcomes import Array, draws_of
 from sap.report.scores import unpruned, varying
@@ -104,8 +105,12 @@ def probe_frame(results: Results) -> pd.DataFrame:
     return ranked.sort_values(keys, kind="stable", ignore_index=True).drop(columns=["cut", "rank"])
 
 
+@table("probe", "What linear probes read from the features: domain and class", "4 Updates and merges", reads=("probe",))
 def probe_table(results: Results) -> Table:
-    """Both probes, one section per control."""
+    """Can a linear probe still read the domain, or the class, from the image features after pruning? Low-saliency
+    entries carry style where the domain falls, the class stays, and both beat random and magnitude pruning at the same
+    ρ.
+    """
     frame = probe_frame(results)
     if not frame.empty:
         frame.insert(0, "section", [_section(row) for _, row in frame.iterrows()])

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sap.evaluate.rows import VALIDATION
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.outcomes import Array
 from sap.report.table import BELOW, Column, Table, effect_columns, interval, number, percent, text
@@ -93,8 +94,11 @@ def selection_frame(results: Results) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
+@table("selection", "Who chooses ρ and λ", "2 Accuracy")
 def selection_table(results: Results) -> Table:
-    """What each way to choose reaches; oracle selection in a section of its own."""
+    """Accuracy when ρ or λ is fixed, chosen by the anchors, by the clients' validation images, or on the target itself.
+    The last section is a ceiling: how far the others fall short of it is the price of not knowing the target.
+    """
     columns = [
         Column("what", lambda row: f"{row['family']}, {FAMILIES[row['family']][2]}"),
         Column("selection", text("mode")),

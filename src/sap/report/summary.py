@@ -8,6 +8,7 @@ from sap.escape import markdown
 from sap.report.claim_points import NotTestable, sap_point, unpruned_mean
 from sap.report.claims import claims_frame
 from sap.report.effects import accuracy, difference
+from sap.report.exhibit import page
 from sap.report.failures import failed_frame
 from sap.report.frame import Results
 from sap.report.headroom import BETWEEN_MERGES, headroom_frame
@@ -24,8 +25,12 @@ LIMITS = (
 )
 
 
+@page("summary", "A summary: setting, headline numbers, verdicts, limits", "1 Claims")
 def summary_page(results: Results) -> str:
-    """The page as Markdown."""
+    """The study on one page, as a paper's appendix would have it: setting, headline numbers with 95 % intervals, the
+    verdict on each claim, what the methods use, limits. `summary.md` among the tables in `results/` is the same text to
+    paste; every number stands in one of the other tables with its rows.
+    """
     title = f"# {results.plan['experiment']}: summary"
     parts = [_setting(results), _numbers(results), _verdicts(results), _ledger(results), _limits()]
     return "\n\n".join([title, *parts]) + "\n"

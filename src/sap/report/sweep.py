@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.main import images_and_seeds, worst_domain
 from sap.report.scores import domain_columns, grid, summary, unpruned, uses_anchors, varying
@@ -63,8 +64,12 @@ def unpruned_frame(results: Results) -> pd.DataFrame:
     return pd.DataFrame(records, columns=columns).drop_duplicates("merge", ignore_index=True)
 
 
+@table("sweep", "Prune ratio × anchor set size × merge method", "3 Pruning")
 def sweep_table(results: Results) -> Table:
-    """The sweep as a long table, one section per merge method."""
+    """The sweep over prune ratio ρ, anchor set size and merge method: accuracy averaged over the held-out domains, gain
+    over zero-shot, and the worst domain. Compare each row with ρ = 0, the unpruned merge of the same method, before
+    zero-shot.
+    """
     frame = sweep_frame(results)
     shown = [] if frame.empty or not frame["variant"].any() else [Column("variant", text("variant"))]
     columns = [

@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.table import Cell, Column, Table, effect_columns, interval, number, spread
 from sap.stats.effect import MISSING_EFFECT, Effect, crossed_effect
@@ -93,8 +94,12 @@ def towers_frame(results: Results) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
+@table("towers", "Where the clients' updates conflict: visual against text tower", "4 Updates and merges", reads=())
 def towers_table(results: Results) -> Table:
-    """Both towers, one row per quantity in its own unit."""
+    """How far the updates of two clients agree in each tower of clients that adapted both; layers that both towers have
+    are averaged. A claim that text is the stable anchor needs visual − text above zero for conflicts and angles, below
+    zero for the cosine.
+    """
     columns = [
         Column("between clients", lambda row: QUANTITIES[row["quantity"]][0]),
         Column("unit", lambda row: QUANTITIES[row["quantity"]][3] or "–"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.main import main_frame
 from sap.report.scores import grid
@@ -116,8 +117,11 @@ def trainings_frame(results: Results) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
+@table("seen_unseen", "Accuracy on the held-out domain and on the clients' own domains", "2 Accuracy")
 def seen_unseen_table(results: Results) -> Table:
-    """Methods on unseen and seen domains."""
+    """Each method on the held-out domain (unseen) and on the domains of the clients that were merged (seen). The gap is
+    unseen − seen in points; the domains differ in difficulty, so compare gaps with that of zero-shot.
+    """
     columns = [
         Column("method", lambda row: row["method"] + row["mark"]),
         Column("unseen", percent("unseen", "unseen_sd")),
@@ -128,8 +132,11 @@ def seen_unseen_table(results: Results) -> Table:
     return Table(seen_unseen_frame(results), columns, EMPTY, notes=NOTES)
 
 
+@table("client_matrix", "Every client alone on every domain", "2 Accuracy")
 def client_matrix_table(results: Results) -> Table:
-    """Train domain × test domain, one row per client."""
+    """Every client alone on every domain, accuracy in percent; * marks the client's own domain. Compare each column
+    with its first row, zero-shot: a client that is below it elsewhere has paid for its own domain.
+    """
     columns = [
         Column("client", text("client")),
         Column("trained on", text("trained_on")),
@@ -138,8 +145,11 @@ def client_matrix_table(results: Results) -> Table:
     return Table(client_matrix_frame(results), columns, EMPTY_CLIENTS, notes=MATRIX_NOTES)
 
 
+@table("trainings", "Every client on the test images of its own domain", "2 Accuracy", reads=())
 def trainings_table(results: Results) -> Table:
-    """Every client on its own domain, beside zero-shot."""
+    """Every client on the test images of its own domain, beside zero-shot there. A client that does not beat zero-shot
+    on its own domain has learned nothing that merging could pass on.
+    """
     columns = [
         Column("client", text("client")),
         Column("trained on", text("trained_on")),

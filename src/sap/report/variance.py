@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.outcomes import draws_of
 from sap.report.scores import varying
@@ -65,8 +66,11 @@ def components(results: Results, draws: list[str]) -> dict[str, float]:
     }
 
 
+@table("variance", "What the anchor draw, the training seed and the test images make of the spread", "2 Accuracy")
 def variance_table(results: Results) -> Table:
-    """Components of the variance, one row per point."""
+    """Spread of the pruned merges' accuracy between anchor draws, training seeds and sets of test images. The largest
+    column says what to have more of; an effect smaller than the standard error is not one.
+    """
     frame = variance_frame(results)
     shown = [] if frame.empty or not frame["variant"].any() else [Column("variant", text("variant"))]
     columns = [
