@@ -21,6 +21,7 @@ container: str(ROOT / "envs/sap.sif")
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/declared.smk"
 
 
 for stage in STAGES:
