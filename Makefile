@@ -20,8 +20,8 @@ study: environment  ## evidence on the claims: results/tables/digits-study/summa
 headroom: environment  ## is there room above zero-shot? Before any sweep; ARGS as for run
 	snakemake --cores $(CORES) $(ARGS) -- headroom_table
 
-test: environment
-	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile $(ARGS)
+test: environment  ## all but SLURM, kills and the report in a browser; ARGS='-m ""' adds them, as .ci/run does
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ci" $(ARGS)
 
 lint: environment
 	ruff check .

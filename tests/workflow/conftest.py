@@ -16,9 +16,9 @@ def finished(tmp_path_factory, worker_id) -> Workflow:
 
 
 @pytest.fixture(scope="session")
-def everything(tmp_path_factory, worker_id) -> Workflow:
-    """The small study with every stage, after one run."""
-    return _run_once(EVERYTHING, tmp_path_factory.getbasetemp(), worker_id)
+def everything(finished, tmp_path_factory, worker_id) -> Workflow:
+    """The small study with every stage, after one run. What it shares with `finished` is taken from there."""
+    return _run_once(EVERYTHING, tmp_path_factory.getbasetemp(), worker_id, finished)
 
 
 @pytest.fixture
@@ -28,12 +28,22 @@ def copied(finished, tmp_path) -> Workflow:
     return Workflow(tmp_path / "copy", MINI)
 
 
-def _run_once(study: dict, root: Path, worker_id: str) -> Workflow:
+def _run_once(study: dict, root: Path, worker_id: str, begun: Workflow | None = None) -> Workflow:
+    """The study after one run, by whichever worker comes first; it goes on from a copy of `begun`."""
     root = root if worker_id == "master" else root.parent  # the workers' common folder
     name = study["experiment"]
     with FileLock(root / f"{name}.lock"):
+        if begun and not (root / name).exists():
+            shutil.copytree(begun.folder, root / name, symlinks=True)
+            _forget(root / name, begun.overlay["experiment"])
         workflow = Workflow(root / name, study)
         if not (root / f"{name}.done").exists():
             workflow.run()
             (root / f"{name}.done").touch()
     return workflow
+
+
+def _forget(folder: Path, experiment: str) -> None:
+    """Remove what is named after an experiment: its tables, figures and record. All else belongs to settings."""
+    for path in folder.glob(f"results/**/{experiment}*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

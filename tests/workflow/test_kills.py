@@ -13,7 +13,7 @@ import pytest
 from tests.workflow.compare import differences
 from tests.workflow.small_study import MINI, Workflow
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ci]
 
 LEAST = 20  # kills of living jobs
 RUNS_KILLED = (4, 12)  # after so many kills, the whole process group goes instead of one job

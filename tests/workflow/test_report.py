@@ -16,7 +16,11 @@ from tests.workflow.small_study import ROOT
 ABSENT = missing()
 REQUIRED = bool(os.environ.get("SAP_REQUIRE_BROWSER"))  # where it is set, the tests run or fail
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(ABSENT is not None and not REQUIRED, reason=str(ABSENT))]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.ci,
+    pytest.mark.skipif(ABSENT is not None and not REQUIRED, reason=str(ABSENT)),
+]
 
 RAW = re.compile(r"\*\w|`|\.\. \w+::|System Message|\{\{")  # reStructuredText that was not rendered
 

@@ -18,6 +18,7 @@ REQUIRED = bool(os.environ.get("SAP_REQUIRE_SLURM"))  # where it is set, the tes
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.ci,
     pytest.mark.slurm,
     pytest.mark.skipif(ABSENT is not None and not REQUIRED, reason=str(ABSENT)),
 ]
