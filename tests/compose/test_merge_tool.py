@@ -561,7 +561,7 @@ def test_the_list_names_every_method_its_options_and_what_cannot_run_here_withou
 
 def test_the_commands_of_the_page_are_commands(merge, adapters, vits, tmp_path):
     page = (SCRIPT.parents[2] / "docs/merge-tool.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^python workflow/scripts/merge\.py (.*) --out merged$", page, re.MULTILINE)
+    commands = re.findall(r"^sap merge (.*) --out merged$", page, re.MULTILINE)
     assert len(commands) == 3
     for place in ("runs/law", "runs/med", "runs/art", "clients/photo", "clients/sketch"):
         folder, name = place.split("/")

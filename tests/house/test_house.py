@@ -36,6 +36,15 @@ def test_a_script_explains_itself_without_importing_torch(script):
     assert "--out" in found.stdout or script.stem in ASIDE
 
 
+@pytest.mark.parametrize("arguments", [[], ["merge"], ["status"], ["why"], ["unused"], ["tables"], ["figures"]])
+def test_the_command_explains_itself_without_importing_torch(arguments):
+    code = f"import sys; sys.argv = ['sap', *{arguments}, '--help']\nfrom sap.commands.main import main\n"
+    code += "try: main()\nexcept SystemExit as end: assert not end.code, end.code\nassert 'torch' not in sys.modules"
+    found = run(sys.executable, "-c", code)
+    assert found.returncode == 0, found.stderr
+    assert " ".join(["usage: sap", *arguments]) in found.stdout
+
+
 def test_plan_and_report_run_without_torch():
     code = "import sys, sap.plan.study, sap.plan.manifest, sap.report.make\n"
     found = run(sys.executable, "-c", code + "assert 'torch' not in sys.modules")
