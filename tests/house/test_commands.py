@@ -24,7 +24,7 @@ REMARKS = [*ROOT.glob("experiments/*.yaml"), *ROOT.glob("profiles/*/*"), *ROOT.g
 OURS = ("make", "snakemake", "python", "sap")
 NOT_OURS = {"source", "eval", "pip", "uv", "echo", "tr", "squeue", "scancel", "salloc", "sbatch"}
 NOT_OURS |= {"ruff", "snakefmt", "lint-imports"}
-OTHER_LANGUAGES = {"python", "yaml"}  # of fenced blocks; one without a language holds commands, or is a drawing
+OTHER_LANGUAGES = {"mermaid", "python", "yaml"}  # of fenced blocks; one without a language holds commands, or is a drawing
 DRAWINGS = ("data ─▶", "results/\n", "my_data/\n")  # how the blocks begin that hold none
 VARIABLES = {"OMP_NUM_THREADS"}  # of others; ours are read somewhere in the code
 

@@ -53,7 +53,7 @@ def sections(study, plan, seen) -> list[str]:
     parts.append("Time left\n" + "\n".join(f"  {line}" for line in time_left(seen)))
     if any(entry.points for entry in seen):
         results = collect(plan, Path(), live=True)
-        table = marked(main_table(results, controls=False), "main", results)
+        table = marked(main_table(results, controls=False), ("evaluate",), results)
         lines = [line for title, rows in table.sections() for line in ([title.upper()], *rows)]
         numbers = ("right",) * (len(table.columns) - 1)
         failed = [f"  {row['what']} ({row['where']}): {row['sentence']}" for _, row in failed_frame(results).iterrows()]
