@@ -21,6 +21,9 @@ module sap:
 
 use rule * from sap as sap_*
 
+onstart:
+    sap.onstart()
+
 rule around:
     default_target: True
     input: rules.sap_tables.output
@@ -82,7 +85,7 @@ def test_a_module_makes_the_same_tables_in_a_directory_with_a_space(tmp_path, fi
     around, there = workflow_around(tmp_path / "around"), tmp_path / "another place"
     for name in ("results", ".snakemake"):
         shutil.copytree(finished.folder / name, there / name)
-    for name in ("evaluate", "tables"):
+    for name in ("evaluate", "tables", "experiments"):
         shutil.rmtree(there / "results" / name)
     (around / "around.yaml").rename(there / "around.yaml")
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile", around / "Snakefile"]
@@ -97,5 +100,6 @@ def test_a_module_makes_the_same_tables_in_a_directory_with_a_space(tmp_path, fi
     assert found.returncode == 0, found.stdout + found.stderr
     assert job_counts(found.stdout + found.stderr) == {"sap_evaluate": 2, "sap_tables": 1, "around": 1}
     assert (there / "around.txt").exists()
+    assert (there / "results/experiments/mini.json").exists()
     main = "results/tables/mini/main.csv"
     assert (there / main).read_bytes() == (finished.folder / main).read_bytes()
