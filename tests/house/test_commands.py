@@ -19,12 +19,23 @@ from snakemake.cli import get_argument_parser
 from sap.commands import main as sap
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "benchmarks/README.md", ROOT / "results/README.md"]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    ROOT / "config/README.md",
+    ROOT / "benchmarks/README.md",
+    ROOT / "results/README.md",
+]
 REMARKS = [*ROOT.glob("experiments/*.yaml"), *ROOT.glob("profiles/*/*"), *ROOT.glob("benchmarks/*.py")]
 OURS = ("make", "snakemake", "python", "sap")
 NOT_OURS = {"source", "eval", "pip", "uv", "echo", "tr", "squeue", "scancel", "salloc", "sbatch"}
 NOT_OURS |= {"ruff", "snakefmt", "lint-imports"}
-OTHER_LANGUAGES = {"mermaid", "python", "yaml"}  # of fenced blocks; one without a language holds commands, or is a drawing
+OTHER_LANGUAGES = {
+    "python",
+    "yaml",
+    "mermaid",
+    "snakemake",
+}  # of fenced blocks; one without a language holds commands, or is a drawing
 DRAWINGS = ("data ─▶", "results/\n", "my_data/\n")  # how the blocks begin that hold none
 VARIABLES = {"OMP_NUM_THREADS"}  # of others; ours are read somewhere in the code
 
