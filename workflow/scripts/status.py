@@ -36,10 +36,11 @@ def sections(study, plan, seen) -> list[str]:
     """The parts of what is shown, as texts."""
     from tabulate import tabulate
 
+    from sap.findings.failed import failed_frame
+    from sap.findings.main import main_table
     from sap.plan.status import stage_table, sweep_line, time_left, training_lines
-    from sap.report.failures import failed_frame, marked
+    from sap.report.failures import marked
     from sap.report.frame import collect
-    from sap.report.main import main_table
 
     train = study.settings["train"]
     table = tabulate([{k: v or "" for k, v in row.items()} for row in stage_table(seen)], headers="keys")
@@ -50,7 +51,7 @@ def sections(study, plan, seen) -> list[str]:
     parts.append("Time left\n" + "\n".join(f"  {line}" for line in time_left(seen)))
     if any(entry.points for entry in seen):
         results = collect(plan, Path(), live=True)
-        table = marked(main_table(results, controls=False), "main", results)
+        table = marked(main_table(results, controls=False), ("evaluate",), results)
         lines = [line for title, rows in table.sections() for line in ([title.upper()], *rows)]
         numbers = ("right",) * (len(table.columns) - 1)
         failed = [f"  {row['what']} ({row['where']}): {row['sentence']}" for _, row in failed_frame(results).iterrows()]
