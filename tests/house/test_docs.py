@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.report.hypotheses import add_evidence
+from tests.report.synthetic import write_experiment
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
@@ -67,6 +70,34 @@ def test_what_a_guide_adds_is_tested_without_a_word_about_it(extended, page):
     _, tests, chosen = GUIDES[page]
     found = extended[1]("-m", "pytest", tests, "-p", "no:xdist", "-k", chosen)
     assert int(re.search(r"(\d+) passed", found)[1]) >= (10 if "method" in page else 2), found
+
+
+def test_the_guides_table_is_one_file_and_has_its_files_chapter_caption_and_code(tmp_path):
+    page = (DOCS / "adding-an-exhibit.md").read_text(encoding="utf-8")
+    (name,) = re.findall(r"```python\n# (src/\S+)\n", page)  # one file, and no other
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    (tmp_path / name).write_text(re.search(r"```python\n# src/\S+\n(.*?)```", page, re.S)[1], encoding="utf-8")
+    plan = add_evidence(write_experiment(tmp_path, views=("main",), domains=("a", "b", "c"), seeds=(0,)))
+    code = f"""
+from sap.pipeline import stages
+from sap.report import catalogue
+assert [file for file in stages()["tables"].files if file.startswith("pairs.")] == catalogue.TABLES["pairs"].files
+assert "sap.findings.pairs" in catalogue.modules_of("tables")
+import sys
+assert not {{"pandas", "matplotlib"}} & set(sys.modules)
+from sap.report.frame import load_results
+from sap.report.write import write_table
+exhibit = catalogue.TABLES["pairs"]
+write_table(exhibit.make(load_results({str(plan)!r})), exhibit.title, exhibit.name, ".")
+print(exhibit.chapter, exhibit.caption, sep="\\n")
+"""
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("4 Updates and merges\nCosine and sign conflict of each two")
+    assert re.search(r"\| a \| b \| −?0\.\d{3} \| \d+\.\d \|", (tmp_path / "pairs.md").read_text(encoding="utf-8"))
 
 
 def test_every_link_between_the_pages_leads_somewhere():

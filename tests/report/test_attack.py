@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sap.report import draw_attack
-from sap.report.attack import BITES, INERT, attack_frame, attack_table
-from sap.report.attack_control import ALL, HOLDS, WITHOUT_TEETH, control_frame, control_table
-from sap.report.attack_explained import (
+from sap.findings import draw_attack
+from sap.findings.attack import BITES, INERT, attack_frame, attack_table
+from sap.findings.attack_control import ALL, HOLDS, WITHOUT_TEETH, control_frame, control_table
+from sap.findings.attack_explained import (
     AVERAGING,
     DILUTION,
     NOT_LOADED,
@@ -16,12 +16,12 @@ from sap.report.attack_explained import (
     explained_frame,
     explained_table,
 )
-from sap.report.attack_folds import ALL_DOMAINS, folds_frame, folds_table
+from sap.findings.attack_folds import ALL_DOMAINS, folds_frame, folds_table
+from sap.findings.draw_attack import draw_attack_curve, draw_attack_heatmap
+from sap.findings.scenarios import effect_of, minus, scenarios
 from sap.report.catalogue import TABLES
-from sap.report.draw_attack import draw_attack_curve, draw_attack_heatmap
 from sap.report.exhibit import SUFFIXES
 from sap.report.frame import load_results
-from sap.report.scenarios import effect_of, minus, scenarios
 from sap.report.style import styled
 from sap.report.write import markdown, write_figure, write_table
 from tests.report import attacked as made

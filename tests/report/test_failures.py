@@ -11,12 +11,12 @@ import pytest
 
 from sap.errors import SapError
 from sap.failures import write_failures
+from sap.findings.draw_main import draw_main
+from sap.findings.main import main_table
 from sap.io import read_jsonl, save_tensors
 from sap.report.catalogue import FIGURES, TABLES
-from sap.report.draw_main import draw_main
 from sap.report.failures import marked
 from sap.report.frame import load_results
-from sap.report.main import main_table
 from sap.report.make import make_exhibits
 from sap.report.style import styled
 from sap.report.table import Table

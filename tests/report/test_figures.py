@@ -2,15 +2,17 @@ import io
 import itertools
 import subprocess
 import sys
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.text import Text
 
 from sap.report.catalogue import FIGURES
-from sap.report.draw_diagnosis import layer_place
+from sap.report.layers import layer_place
 from sap.report.make import make_exhibits
 from sap.report.style import short, spread, styled
 
@@ -73,9 +75,12 @@ def test_points_without_rows_are_drawn_as_missing(results, name):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_plan_with_nothing_computed_yet_still_draws(results, name, tmp_path):
-    empty = {field: getattr(results, field).iloc[:0] for field in ("rows", "saliency", "agreement", "layers")}
     with styled():
-        render(FIGURES[name].make(replace(results, root=tmp_path, **empty)))
+        render(
+            FIGURES[name].make(
+                replace(results, root=tmp_path, rows=results.rows.iloc[:0], files=defaultdict(pd.DataFrame))
+            )
+        )
 
 
 def test_a_missing_method_is_named_missing_in_the_main_figure(results):

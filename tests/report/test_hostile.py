@@ -74,8 +74,7 @@ def test_figures_of_such_names_are_drawn(results, tmp_path):
 
 
 def test_names_that_look_like_numbers_or_nothing_are_still_names(results):
-    for frame, column in ((results.agreement, "client_b"), (results.saliency, "client")):
-        assert {"15", "NA"} <= set(frame[column])
+    assert {"15", "NA"} <= set(results.files["diagnose", "agreement"]["client_b"])
 
 
 @needs_latex

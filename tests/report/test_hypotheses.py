@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +15,12 @@ from sap.errors import SapError
 from sap.report.catalogue import FIGURES as DRAWERS
 from sap.report.catalogue import TABLES
 from sap.report.frame import load_results
-from sap.report.masks import BLIND, DRAWS, masks_effect, masks_frame
-from sap.report.privacy import auc_effect, privacy_frame
-from sap.report.probes import probe_effect, probe_frame
 from sap.report.style import styled
-from sap.report.towers import towers_effect, towers_frame
 from sap.report.write import markdown
+from sap.stages.compare_masks.exhibits import BLIND, DRAWS, masks_effect, masks_frame
+from sap.stages.compare_towers.exhibits import towers_effect, towers_frame
+from sap.stages.privacy.exhibits import auc_effect, privacy_frame
+from sap.stages.probe.exhibits import probe_effect, probe_frame
 from sap.stats.effect import MISSING_EFFECT
 from tests.report.hypotheses import GAPS, add_evidence, deep
 from tests.report.synthetic import write_experiment
@@ -64,17 +65,17 @@ def test_the_difference_of_the_towers_is_that_of_the_printed_means(evidence):
 
 
 def test_only_layers_that_both_towers_have_are_compared(evidence):
-    rows = evidence.evidence["towers"]
+    rows = evidence.files["compare_towers", "towers"]
     deeper = rows[rows["tower"] == "visual"].assign(layer="visual.transformer.resblocks.9.mlp.c_fc.weight", cosine=9.0)
     more = pd.concat([rows, deeper])
-    found = towers_effect(replace(evidence, evidence={**evidence.evidence, "towers": more}), "cosine")
+    found = towers_effect(replace(evidence, files={("compare_towers", "towers"): more}), "cosine")
     assert found == towers_effect(evidence, "cosine")
 
 
 def test_an_absent_pair_makes_the_effect_missing_and_not_smaller(evidence):
-    rows = evidence.evidence["towers"]
+    rows = evidence.files["compare_towers", "towers"]
     gone = (rows["seed"] == 1) & (rows["client_a"] == rows["client_a"].iloc[0])
-    found = towers_effect(replace(evidence, evidence={**evidence.evidence, "towers": rows[~gone]}))
+    found = towers_effect(replace(evidence, files={("compare_towers", "towers"): rows[~gone]}))
     np.testing.assert_equal(found, MISSING_EFFECT)
 
 
@@ -107,7 +108,7 @@ def test_a_point_on_two_anchor_draws_is_one_row_and_its_effect_uses_both(evidenc
 
 
 def test_the_printed_accuracy_of_a_probe_is_that_of_its_csv(evidence):
-    means = evidence.evidence["probe"].groupby("point")[["domain_accuracy", "class_accuracy"]].mean()
+    means = evidence.files["probe", "probe"].groupby("point")[["domain_accuracy", "class_accuracy"]].mean()
     frame = probe_frame(evidence).set_index("point")
     np.testing.assert_allclose(frame[["domain", "class"]], means.loc[frame.index])
 
@@ -207,7 +208,7 @@ def test_an_experiment_without_the_evidence_says_so(bare, name):
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_without_evidence_say_so(bare, name):
     if name == "interference":
-        bare = replace(bare, rows=bare.rows.iloc[:0], agreement=bare.agreement.iloc[:0], points=bare.points.iloc[:0])
+        bare = replace(bare, rows=bare.rows.iloc[:0], points=bare.points.iloc[:0], files=defaultdict(pd.DataFrame))
     with styled():
         assert any("This experiment" in text.get_text() for text in texts(DRAWERS[name].make(bare)))
 

@@ -10,14 +10,14 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sap.errors import SapError
-from sap.io import read_jsonl, sealed
-from sap.report.ablation import ablation_frame
-from sap.report.audit import audit_frame, heaviest
+from sap.findings.ablation import ablation_frame
+from sap.io import read_jsonl, sealed, write_csv
 from sap.report.catalogue import TABLES, files_of
 from sap.report.exhibit import Exhibit
 from sap.report.frame import load_results
 from sap.report.make import make_exhibits
 from sap.report.write import write_table
+from sap.stages.audit.exhibits import audit_frame, heaviest
 from tests.report.synthetic import DOMAINS, write_experiment
 
 MEAN = "merge-none-{method: mean}-1.0"
@@ -277,6 +277,20 @@ def test_a_downloaded_results_folder_works_from_anywhere(copy, tmp_path, monkeyp
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert len(load_results(copy).rows) > 1000
+
+
+def test_the_csv_files_of_a_stage_that_nothing_here_knows_are_read_by_their_names(copy):
+    content = json.loads(copy.read_text(encoding="utf-8"))
+    content["jobs"]["toy"] = [{"seed": seed, "folder": f"results/toy/t/seed-{seed}"} for seed in (0, 1, 2)]
+    copy.write_text(json.dumps(content), encoding="utf-8")
+    for seed, client in ((0, "NA"), (2, "15")):
+        (copy.parents[1] / f"toy/t/seed-{seed}").mkdir(parents=True)
+        write_csv(
+            copy.parents[1] / f"toy/t/seed-{seed}/rows.csv", [{"client": client, "share": 0.5}], ["client", "share"]
+        )
+    found = load_results(copy).files
+    assert found["toy", "rows"].to_dict("list") == {"client": ["NA", "15"], "share": [0.5, 0.5]}
+    assert found["toy", "others"].empty
 
 
 def test_rows_of_other_experiments_in_the_same_file_are_left_alone(copy, results):

@@ -39,10 +39,11 @@ def sections(study, plan, seen) -> list[str]:
     """The parts of what is shown, as texts."""
     from tabulate import tabulate
 
+    from sap.findings.failed import failed_frame
+    from sap.findings.main import main_table
     from sap.plan.status import stage_table, sweep_line, time_left, training_lines
-    from sap.report.failures import failed_frame, marked
+    from sap.report.failures import marked
     from sap.report.frame import collect
-    from sap.report.main import main_table
 
     train = study.settings["train"]
     table = tabulate([{k: v or "" for k, v in row.items()} for row in stage_table(seen)], headers="keys")

@@ -1,11 +1,11 @@
-"""All exhibits, wherever they are made: what the report holds. Light enough for the Snakefile, at every start.
+"""All exhibits, wherever they are made: what a report holds. Light enough for the Snakefile, at every start.
 
 Files: results/tables/{experiment}/NAME.{csv,md,tex,html}, beside them a page of text as NAME.{md,html}, and
 results/figures/{experiment}/NAME.{pdf,png}.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,54 +14,56 @@ from sap.errors import SapError
 from sap.report.exhibit import DECORATORS, Exhibit
 
 ROOT = Path(sap.__file__).parent
-PLACES = ("report/*.py", "stages/*/exhibits.py")
-CHAPTERS = (  # of the HTML report, which sorts them by name: hence the digits
-    "1 Claims",
-    "2 Accuracy",
-    "3 Pruning",
-    "4 Updates and merges",
-    "5 Attacks",
-    "6 Needs and costs",
-)
+PLACES = ("findings/*.py", "stages/*/exhibits.py")
+# Of the HTML report, which sorts them by name: hence the digits.
+CHAPTERS = ("1 Claims", "2 Accuracy", "3 Pruning", "4 Updates and merges", "5 Attacks", "6 Needs and costs")
 COMPLETE = "complete.txt"  # beside the tables, where no row failed
 
 
-def exhibits_of(path: Path) -> Iterator[Exhibit]:
-    """The exhibits that a module declares, read without importing it; SapError for what is no declaration."""
-    module = ".".join(["sap", *path.relative_to(ROOT).with_suffix("").parts])
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+def exhibits_of(module: str, source: str) -> Iterator[Exhibit]:
+    """The exhibits that a module declares, read from its source; SapError for one that is not as it should be."""
+    for node in ast.parse(source).body:
         for call in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in DECORATORS:
-                maker = f"{module}.{node.name}"
-                try:
-                    positional = [ast.literal_eval(value) for value in call.args]
-                    named = {value.arg: ast.literal_eval(value.value) for value in call.keywords}
-                    found = DECORATORS[call.func.id](*positional, **named)
-                except (TypeError, ValueError) as error:
-                    raise SapError(
-                        f"{maker} declares a {call.func.id} that cannot be read: {error}. "
-                        "Write out its name, title and chapter as texts, and what it reads as a tuple of texts."
-                    ) from None
-                yield replace(found, caption=ast.get_docstring(node) or "", maker=maker)
-
-
-def _found() -> dict[tuple[str, str], Exhibit]:
-    found: dict[tuple[str, str], Exhibit] = {}
-    for path in sorted(path for place in PLACES for path in ROOT.glob(place)):
-        for exhibit in exhibits_of(path):
-            first = found.setdefault((exhibit.kind, exhibit.name), exhibit)
-            if first is not exhibit:
-                raise SapError(f"{first.maker} and {exhibit.maker} both make the {exhibit.kind} '{exhibit.name}'.")
-            if exhibit.chapter not in CHAPTERS:
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in DECORATORS):
+                continue
+            kind, maker, caption = call.func.id, f"{module}.{node.name}", ast.get_docstring(node)
+            try:
+                positional = [ast.literal_eval(value) for value in call.args]
+                named = {value.arg: ast.literal_eval(value.value) for value in call.keywords}
+                found = DECORATORS[kind](*positional, **named)
+            except (TypeError, ValueError) as error:
                 raise SapError(
-                    f"{exhibit.maker} names the chapter '{exhibit.chapter}'; there are: {', '.join(CHAPTERS)}."
+                    f"{maker} declares a {kind} that cannot be read: {error}. Write out its name, title and chapter as "
+                    "texts, and what it reads as a tuple of texts."
+                ) from None
+            if found.chapter not in CHAPTERS:
+                raise SapError(f"{maker} names the chapter '{found.chapter}'; there are: {', '.join(CHAPTERS)}.")
+            if not caption:
+                raise SapError(
+                    f"{maker} has no docstring, so the {kind} has no caption. Say what is seen, and how to read it."
                 )
-            if not exhibit.caption:
-                raise SapError(f"{exhibit.maker} has no docstring, so the {exhibit.kind} has no caption.")
+            yield replace(found, caption=caption, maker=maker)
+
+
+def gathered(exhibits: Iterable[Exhibit]) -> dict[tuple[str, str], Exhibit]:
+    """Exhibits by kind and name; SapError where two would have the same files."""
+    found: dict[tuple[str, str], Exhibit] = {}
+    for exhibit in exhibits:
+        first = found.setdefault((exhibit.kind, exhibit.name), exhibit)
+        if first is not exhibit:
+            raise SapError(
+                f"{first.maker} and {exhibit.maker} both make the {exhibit.kind} '{exhibit.name}'. Rename one."
+            )
     return found
 
 
-EXHIBITS = _found()
+def _all() -> Iterator[Exhibit]:
+    for path in sorted(path for place in PLACES for path in ROOT.glob(place)):
+        module = ".".join(["sap", *path.relative_to(ROOT).with_suffix("").parts])
+        yield from exhibits_of(module, path.read_text(encoding="utf-8"))
+
+
+EXHIBITS = gathered(_all())
 TABLES, PAGES, FIGURES = (
     {name: exhibit for (kind, name), exhibit in EXHIBITS.items() if kind == wanted}
     for wanted in ("table", "page", "figure")
