@@ -27,7 +27,7 @@ lint: environment
 	ruff check .
 	ruff check --preview --select PLW1514 .  # text files are UTF-8, whatever the locale
 	ruff format --check .
-	snakefmt --check Snakefile workflow/rules
+	snakefmt --check Snakefile workflow
 	snakemake --lint
 	lint-imports
 

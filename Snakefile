@@ -1,21 +1,27 @@
 """Semantically-anchored pruning: from images to paper tables. Read the includes from top to bottom."""
 
+from sap.plan.folders import from_here
+from sap.plan.overlays import base_config
 from snakemake.utils import min_version
 
 min_version("9.20")
 
+ROOT = from_here(workflow.current_basedir.get_path_or_uri(secret_free=True))
+AS_MODULE = not workflow.modifier.is_main_snakefile()  # of another workflow
+if not AS_MODULE:
 
-configfile: "config.yaml"
+    configfile: str(base_config())
 
 
 report: "workflow/report/workflow.rst"
 
 
 # Used with --sdm apptainer only; envs/sap.def builds it.
-container: "envs/sap.sif"
+container: str(ROOT / "envs/sap.sif")
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/declared.smk"
 
 
 for stage in STAGES:

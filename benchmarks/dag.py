@@ -87,8 +87,8 @@ def parts(folder: Path) -> dict[str, float]:
     )
     timed("check the config", lambda: settings.load_settings(config))
     planned = timed("make points and ids", lambda: build_study(config))
-    stages = [path.stem for path in fingerprint.SCRIPTS.glob("*.py")]
-    timed("fingerprints of the stages' code", lambda: [fingerprint.fingerprint(stage) for stage in stages])
+    scripts = sorted(ROOT.glob("workflow/scripts/*.py"))
+    timed("fingerprints of the stages' code", lambda: [fingerprint.fingerprint(script) for script in scripts])
     timed("fingerprints of the points' code", lambda: manifest.store_codes(planned))
     timed("results/index.csv", lambda: manifest.update_index(planned))
     timed("plan of the report", lambda: manifest.store_plan(reporting.report_plan(planned), "report"))

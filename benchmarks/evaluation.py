@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import defaultdict
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,16 +33,17 @@ from sap.compose import Composer
 from sap.evaluate import load
 from sap.evaluate.rows import RowStore
 from sap.evaluate.runner import Judge
-from sap.io import canonical, digest, read_plan, write_json
+from sap.io import canonical, digest, write_json
 from sap.plan.points import expand
 from sap.plan.settings import load_settings, schema
+from sap.plans import FoldPlan, PointPlan, as_json, read_plan
 from sap.update import Update
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "workflow" / "scripts" / "evaluate.py"
 
 
-def sweep_points(count: int, saliency: str, anchor_size: int) -> list[dict]:
+def sweep_points(count: int, saliency: str, anchor_size: int) -> list[PointPlan]:
     """`count` points of a plan: two criteria × two rescales × two merges × as many ρ as needed."""
     ratios = -(-count // 8)
     block = {
@@ -55,12 +57,13 @@ def sweep_points(count: int, saliency: str, anchor_size: int) -> list[dict]:
     # As the workflow reads a config: whatever field a point gets next has its default here, too.
     blocks = load_settings({"points": [block], "anchors": {"sizes": [anchor_size]}})["points"]
     points = expand(blocks, schema()["$defs"], lambda _: saliency, lambda _: "", clients=["any"])
-    return [{"id": p.id, "settings": dict(p.settings), "seen": False, "code": ""} for p in points[:count]]
+    return [PointPlan(id=p.id, settings=dict(p.settings), reads=("clients", "counts")) for p in points[:count]]
 
 
-def stored(plan: dict, folder: Path) -> Path:
-    path = folder / f"plan-{digest(canonical(plan))}.json"
-    write_json(path, plan)
+def stored(plan: FoldPlan, folder: Path) -> Path:
+    plain = as_json(plan)
+    path = folder / f"plan-{digest(canonical(plain))}.json"
+    write_json(path, plain)
     return path
 
 
@@ -104,11 +107,11 @@ class Parts:
         Update.applied = wrapped
 
 
-def measure(plan: dict, count: int, folder: Path, batch_size: int, threads: int, processes: int) -> list[list]:
+def measure(plan: FoldPlan, count: int, folder: Path, batch_size: int, threads: int, processes: int) -> list[list]:
     """Rows of the table for one number of points."""
     path = stored(plan, folder)
-    judge, tests, _, _ = load.load_fold(plan, "cpu", batch_size)
-    test = tests[plan["target"]]
+    judge, tests, _ = load.load_fold(plan, "cpu", batch_size)
+    test = tests[plan.target]
     starts = range(0, len(test.rows), batch_size)
     batches = [judge.backbone.normalise(test.images[test.rows[start : start + batch_size]]) for start in starts]
     floor = bare(judge, batches, count // 2)
@@ -152,11 +155,11 @@ def bare(judge: Judge, batches: list[torch.Tensor], passes: int) -> float:
     return time.perf_counter() - start
 
 
-def one_by_one(plan: dict, folder: Path, batch_size: int, threads: int, processes: int) -> list[float]:
+def one_by_one(plan: FoldPlan, folder: Path, batch_size: int, threads: int, processes: int) -> list[float]:
     """Seconds of some points in a process of their own."""
-    points, seconds = plan["points"], []
+    points, seconds = plan.points, []
     for number, point in enumerate(points[:: max(1, len(points) // processes)][:processes]):
-        path = stored(plan | {"points": [point]}, folder)
+        path = stored(replace(plan, points=(point,)), folder)
         command = [sys.executable, str(SCRIPT), "--plan", str(path), "--batch-size", str(batch_size)]
         start = time.perf_counter()
         subprocess.run(
@@ -169,18 +172,18 @@ def one_by_one(plan: dict, folder: Path, batch_size: int, threads: int, processe
     return seconds
 
 
-def digits_plan(study: Path) -> tuple[dict, str, int]:
+def digits_plan(study: Path) -> tuple[FoldPlan, str, int]:
     """(a plan of the finished study, id of its gradients, anchor size)."""
     os.chdir(study)
     for path in sorted(Path("results/plans").glob("evaluate-*.json")):
-        plan = read_plan(path)
-        for saliency in plan["gradients"]:
-            sizes = [p["settings"]["anchor_size"] for p in plan["points"] if p["settings"].get("saliency") == saliency]
+        plan = read_plan(path, FoldPlan)
+        for saliency in plan.gradients:
+            sizes = [p.settings["anchor_size"] for p in plan.points if p.settings.get("saliency") == saliency]
             return plan, saliency, max(sizes)
     sys.exit(f"error: {study}/results/plans holds no evaluation plan with gradients. Run `make run` there first.")
 
 
-def vit_plan(folder: Path, given: argparse.Namespace) -> tuple[dict, str, int]:
+def vit_plan(folder: Path, given: argparse.Namespace) -> tuple[FoldPlan, str, int]:
     """The artifacts of a fold with the shapes of a ViT and random contents."""
     from open_clip import get_model_config
 
@@ -211,16 +214,23 @@ def vit_plan(folder: Path, given: argparse.Namespace) -> tuple[dict, str, int]:
     names = [f"class-{label}" for label in range(7)]
     files = [f"{number}.png" for number in range(images)]
     write_index(folder / "target", files, labels, np.full(images, "test"), prints, names, {})
-    plan = {"backbone": str(folder / "backbone"), "classes": str(folder / "classes"), "precision": given.precision}
-    plan |= {"domains": {"target": str(folder / "target")}, "target": "target", "seed": 0, "anchors": {}}
-    plan |= {"pooled": None, "oracle": None, "statistics": {}, "clients": {}, "gradients": {"random": {}}}
+    plan = FoldPlan(
+        dataset="random",
+        precision=given.precision,
+        backbone=str(folder / "backbone"),
+        classes=str(folder / "classes"),
+        target="target",
+        seed=0,
+        domains={"target": str(folder / "target")},
+        clients={f"client-{k}": str(folder / f"client-{k}") for k in range(given.clients)},
+        points=(),
+        gradients={"random": {f"client-{k}": str(folder / f"gradients-{k}") for k in range(given.clients)}},
+    )
     for k in range(given.clients):
         factors = {
             layer: Factors(torch.randn(8, n) / n**0.5, 0.01 * torch.randn(m, 8)) for layer, (m, n) in layers.items()
         }
         name = f"client-{k}"
-        plan["clients"][name] = str(folder / name)
-        plan["gradients"]["random"][name] = str(folder / f"gradients-{k}")
         write_adapter(folder / name, Update(factors))
         gradients = {f"16/{layer}": torch.randn(shape) for layer, shape in layers.items()}
         save_tensors(folder / f"gradients-{k}/gradients.safetensors", gradients)
@@ -257,7 +267,8 @@ def main(args: argparse.Namespace) -> None:
         plan, saliency, anchor_size = shape
         for count in args.points:
             points = sweep_points(count, saliency, anchor_size)
-            rows = measure(plan | {"points": points}, count, folder, args.batch_size, args.threads, args.processes)
+            swept = replace(plan, points=tuple(points))
+            rows = measure(swept, count, folder, args.batch_size, args.threads, args.processes)
             print(tabulate(rows, headers=["part", "seconds", "× floor"], floatfmt=".2f"), flush=True)
             if args.output:
                 with args.output.open("a", encoding="utf-8") as lines:

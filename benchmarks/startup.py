@@ -51,14 +51,14 @@ print(json.dumps([time.monotonic(), [name for name in {heavy} if name in sys.mod
 IMPORTS = """
 import ast, sys
 from argparse import Namespace
-sys.argv = [{path!r}]
-tree = ast.parse(open({path!r}, encoding="utf-8").read())
+sys.argv = [{paths[0]!r}]
+tree = ast.parse("\\n".join(open(path, encoding="utf-8").read() for path in {paths}))
 top = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
 inner = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)) and node not in top]
 inner.sort(key=lambda node: node.lineno)
 scope = {{}}
 def load(nodes):
-    exec(compile(ast.Module(nodes, []), {path!r}, "exec"), scope)
+    exec(compile(ast.Module(nodes, []), {paths[0]!r}, "exec"), scope)
 load(top)
 scope["run"](lambda _: load(inner), Namespace)
 """
@@ -66,7 +66,8 @@ scope["run"](lambda _: load(inner), Namespace)
 
 def imports_of(script: str) -> str:
     """Python code that does all imports of a script, by its name, and nothing else."""
-    return IMPORTS.format(path=str(SCRIPTS / f"{script}.py"))
+    paths = (SCRIPTS / f"{script}.py", ROOT / "src/sap/commands" / f"{script}.py")  # of what a person calls, the second
+    return IMPORTS.format(paths=[str(path) for path in paths if path.exists()])
 
 
 def snakefile_imports() -> str:

@@ -105,16 +105,6 @@ def test_files_without_a_meta_or_with_somebody_elses_are_read_as_they_are(artifa
     assert set(io.load_tensors(path, "np")) == {"y"}
 
 
-def test_a_plan_is_believed_only_under_its_own_name(tmp_path):
-    plan = {"points": [1, 2]}
-    path = tmp_path / f"evaluate-{io.digest(io.canonical(plan))}.json"
-    io.write_json(path, plan)
-    assert io.read_plan(path) == plan
-    io.write_json(path, plan | {"points": [1]})
-    with pytest.raises(SapError, match=r"evaluate-.*is damaged .*in its name\)\. Delete it and run the same"):
-        io.read_plan(path)
-
-
 def test_the_next_writer_removes_what_dead_writers_of_its_file_left(tmp_path):
     child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     host, dead = socket.gethostname(), int(child.stdout)

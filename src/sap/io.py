@@ -284,12 +284,3 @@ def verified(path: str | Path) -> Path:
         if path.name in files and digest_file(foreign.regular_file(path)) != files[path.name]:
             raise damaged(path, "its digest is not the one in meta.json")
     return path
-
-
-def read_plan(path: str | Path) -> dict[str, Any]:
-    """A plan under results/plans, whose name ends in its digest; SapError where the content is not of that digest."""
-    plan, path = read_json(path), Path(path)
-    expected = re.search(r"-([0-9a-f]{10})$", path.stem)
-    if expected and digest(canonical(plan)) != expected[1]:
-        raise damaged(path, "its digest is not the one in its name")
-    return plan

@@ -7,9 +7,9 @@ import torch
 
 import sap.merge
 import sap.prune  # noqa: F401  both imports register
-from sap.audit import audit_point
 from sap.compose import Composer
 from sap.factors import Factors
+from sap.stages.audit.run import audit_point
 from sap.update import Update
 from tests.merge.cohort import COUNTS, SHAPES, extras_of, make_client, make_clients
 

@@ -15,7 +15,7 @@ DOMAINS = ("red", "green")
 
 def test_a_merge_that_cannot_be_audited_costs_no_other_its_rows(tmp_path, tiny_clip_folder, monkeypatch):
     monkeypatch.setattr(
-        "sap.evaluate.rows.row_keys", lambda plan: {(point["id"], "none"): point["id"] for point in plan["points"]}
+        "sap.evaluate.rows.row_keys", lambda plan: {(point.id, "none"): point.id for point in plan.points}
     )
     for domain in DOMAINS:
         write_upload(tiny_clip_folder, tmp_path / "clients" / domain, 0.3)

@@ -22,6 +22,7 @@ from sap.compose import Composer
 from sap.errors import SapError
 from sap.io import digest_file, read_json, sealed, write_json
 from sap.mergetool import name_clients
+from sap.plan.settings import schema
 from sap.update import load_adapter, load_update
 
 SCRIPT = Path(__file__).parents[2] / "workflow/scripts/merge.py"
@@ -547,9 +548,9 @@ def test_the_list_names_every_method_its_options_and_what_cannot_run_here_withou
     )
     found = run(code=code)
     assert found.returncode == 0, found.stderr
-    schema = read_json(SCRIPT.parents[1] / "schemas/config.schema.json")["$defs"]["merge"]
+    declared = schema()["$defs"]["merge"]
     lines = found.stdout.splitlines()
-    for name, entry in schema.items():
+    for name, entry in declared.items():
         line = next(line for line in lines if line[2:].split(" ")[0] == name)
         assert line.startswith("-" if set(entry["needs"]) - {"counts", "rng"} else " ")
         assert entry["summary"] in line
@@ -560,7 +561,7 @@ def test_the_list_names_every_method_its_options_and_what_cannot_run_here_withou
 
 def test_the_commands_of_the_page_are_commands(merge, adapters, vits, tmp_path):
     page = (SCRIPT.parents[2] / "docs/merge-tool.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^python workflow/scripts/merge\.py (.*) --out merged$", page, re.MULTILINE)
+    commands = re.findall(r"^sap merge (.*) --out merged$", page, re.MULTILINE)
     assert len(commands) == 3
     for place in ("runs/law", "runs/med", "runs/art", "clients/photo", "clients/sketch"):
         folder, name = place.split("/")

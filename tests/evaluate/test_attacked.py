@@ -9,6 +9,7 @@ from sap.evaluate.attacked import Scenarios
 from sap.factors import Factors
 from sap.io import canonical
 from sap.update import Update
+from tests.made_plans import made_fold
 
 LAYERS = {"first": (6, 5), "second": (4, 6)}
 POISON = {"kind": "derangement", "fraction": 1.0, "seed": 0}
@@ -34,11 +35,8 @@ def scenarios():
     def compose(replaced, weights):
         return Composer({**HONEST, **replaced}, weights or dict.fromkeys(HONEST, 10))
 
-    plan = {
-        "clients": dict.fromkeys(HONEST, ""),
-        "seed": 0,
-        "poisoned": {"b": {canonical(POISON): "poisoned b"}, "a": {}, "c": {}},
-    }
+    poisoned = {"b": {canonical(POISON): "poisoned b"}, "a": {}, "c": {}}
+    plan = made_fold(clients=dict.fromkeys(HONEST, ""), poisoned=poisoned)
     loaded = {"poisoned b": POISONED}
     return Scenarios(plan, HONEST, compose, loaded.__getitem__, lambda: None)
 

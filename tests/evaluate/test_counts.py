@@ -7,6 +7,7 @@ from sap.evaluate.composer import composers
 from sap.evaluate.counts import MOST, sample_count
 from sap.io import write_json, write_text
 from sap.provenance import save_meta
+from tests.made_plans import made_fold
 
 
 @pytest.mark.parametrize("count", [1, 480, MOST])
@@ -39,6 +40,6 @@ def test_no_merge_is_composed_from_a_count_that_is_none(tmp_path):
     """Two clients that claim 1e308 images: their shares would be 0, and the merged update nothing, with status 0."""
     for name in ("a", "b"):
         write_json(tmp_path / name / "meta.json", {"sample_count": 1e308})
-    plan = {"clients": {name: str(tmp_path / name) for name in ("a", "b")}}
+    plan = made_fold(clients={name: str(tmp_path / name) for name in ("a", "b")})
     with pytest.raises(SapError, match=r"a/meta\.json: sample_count must be .*, got 1e\+308"):
         composers(plan, {})

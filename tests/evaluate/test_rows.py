@@ -9,6 +9,7 @@ from sap.errors import SapError
 from sap.evaluate.rows import RowStore, row_keys
 from sap.io import digest_file, load_tensors, read_jsonl, write_text
 from sap.provenance import save_meta
+from tests.made_plans import made_fold
 
 LABELS = np.array([0, 1, 2, 1])
 
@@ -141,6 +142,9 @@ def test_rows_so_far_are_adopted_unless_the_key_of_today_is_there(store, tmp_pat
     }
 
 
+MERGE = ["clients", "counts"]
+
+
 @pytest.fixture
 def plan(tmp_path):
     def artifact(name: str, *files: str) -> str:
@@ -150,30 +154,39 @@ def plan(tmp_path):
         return str(tmp_path / name)
 
     adapter = ("adapter_config.json", "adapter_model.safetensors")
-    return {
-        "target": "a",
-        "seed": 0,
-        "backbone": artifact("backbone", "open_clip_config.json", "open_clip_model.safetensors"),
-        "classes": artifact("classes", "text_features.safetensors"),
-        "domains": {name: artifact(f"data-{name}", "index.csv", "images.npy") for name in ("a", "b")},
-        "clients": {"b": artifact("b", *adapter, "train.jsonl")},
-        "pooled": artifact("pooled", *adapter),
-        "oracle": None,
-        "gradients": {"cosine-0-0123456789": {"b": artifact("g", "gradients.safetensors")}},
-        "statistics": {"gram-client-0123456789": {"b": artifact("s", "statistics.safetensors")}},
-        "points": [
-            {"id": "mean", "settings": {"kind": "merge", "criterion": "none"}, "seen": True, "code": "c"},
-            {"id": "sap", "settings": {"kind": "merge", "saliency": "cosine-0-0123456789"}, "seen": False, "code": "c"},
+    return made_fold(
+        target="a",
+        backbone=artifact("backbone", "open_clip_config.json", "open_clip_model.safetensors"),
+        classes=artifact("classes", "text_features.safetensors"),
+        domains={name: artifact(f"data-{name}", "index.csv", "images.npy") for name in ("a", "b")},
+        clients={"b": artifact("b", *adapter, "train.jsonl")},
+        pooled=artifact("pooled", *adapter),
+        gradients={"cosine-0-0123456789": {"b": artifact("g", "gradients.safetensors")}},
+        statistics={"gram-client-0123456789": {"b": artifact("s", "statistics.safetensors")}},
+        points=[
+            {
+                "id": "mean",
+                "settings": {"kind": "merge", "criterion": "none"},
+                "seen": True,
+                "reads": MERGE,
+                "code": "c",
+            },
+            {
+                "id": "sap",
+                "settings": {"kind": "merge", "saliency": "cosine-0-0123456789"},
+                "reads": MERGE,
+                "code": "c",
+            },
             {
                 "id": "regmean",
                 "settings": {"kind": "merge", "measured": {"gram": "gram-client-0123456789"}},
-                "seen": False,
+                "reads": MERGE,
                 "code": "c",
             },
-            {"id": "zero", "settings": {"kind": "zero_shot"}, "seen": False, "code": "c"},
-            {"id": "pool", "settings": {"kind": "pooled"}, "seen": False, "code": "c"},
+            {"id": "zero", "settings": {"kind": "zero_shot"}, "code": "c"},
+            {"id": "pool", "settings": {"kind": "pooled"}, "reads": ["pooled"], "code": "c"},
         ],
-    }
+    )
 
 
 def test_seen_domains_are_judged_for_the_points_that_ask_for_them(plan):

@@ -6,8 +6,11 @@ import torch
 
 from sap.clip.tower import below
 from sap.errors import MachineError, SapError
-from sap.evaluate.runner import ENSEMBLES, DomainImages, Judge, judge_points, softmax
+from sap.evaluate.judging import judge_points
+from sap.evaluate.runner import DomainImages, Judge, softmax
+from sap.serve._api import Fold
 from sap.update import Factors, Update
+from tests.made_plans import made_fold
 
 LAYER = "visual.transformer.resblocks.0.mlp.c_fc.weight"
 
@@ -127,15 +130,19 @@ def test_other_errors_of_the_model_are_not_taken_for_a_lack_of_memory(judge_of, 
         judge.probabilities(test_images, None)
 
 
+def fold(trained, merge=None):
+    return Fold(tuple(trained), trained, merge, trained.get, None, None)
+
+
 def test_ensembles_average_probabilities_or_logits(judge_of, test_images):
     judge = judge_of()
-    plan = {"clients": {"a": "", "b": ""}, "domains": {"sketch": ""}, "target": "sketch", "seed": 0}
-    plan["points"] = [{"id": kind, "settings": {"kind": kind}, "seen": False} for kind in ENSEMBLES]
+    points = [{"id": kind, "settings": {"kind": kind}} for kind in ("ensemble", "ensemble_logits")]
+    plan = made_fold(clients={"a": "", "b": ""}, domains={"sketch": ""}, target="sketch", points=points)
     trained = {name: update_of(judge.backbone.model, size) for name, size in (("a", 0.5), ("b", 2.0))}
-    wanted = {(kind, "sketch"): "0" for kind in ENSEMBLES}
+    wanted = {(point["id"], "sketch"): "0" for point in points}
     found = {
         row["point"]: probabilities
-        for row, probabilities, _ in judge_points(plan, wanted, judge, {"sketch": test_images}, None, trained, [])
+        for row, probabilities, _ in judge_points(plan, wanted, judge, {"sketch": test_images}, fold(trained), [])
     }
     logits = [judge.logits(test_images, update) for update in trained.values()]
     assert np.allclose(found["ensemble"], (softmax(logits[0]) + softmax(logits[1])) / 2, atol=1e-6)
@@ -148,15 +155,14 @@ def judged(judge_of, test_images):
     """Judges the points first, broken and last on two domains; `merge(name)` makes their updates."""
 
     def run(merge):
-        class Scenarios:
-            def merge(self, settings):
-                return merge(settings["merge"])
-
         names, tests = ("first", "broken", "last"), {"sketch": test_images, "photo": test_images}
         points = [{"id": name, "settings": {"kind": "merge", "merge": name}, "seen": True} for name in names]
-        plan = {"clients": {}, "domains": dict.fromkeys(tests), "target": "sketch", "seed": 3, "points": points}
+        plan = made_fold(domains=dict.fromkeys(tests, ""), target="sketch", seed=3, points=points)
         wanted, failed = {(name, domain): f"{name} {domain}" for name in names for domain in tests}, []
-        rows = [row for row, *_ in judge_points(plan, wanted, judge_of(), tests, Scenarios(), {}, failed)]
+        rows = [
+            row
+            for row, *_ in judge_points(plan, wanted, judge_of(), tests, fold({}, lambda s: merge(s["merge"])), failed)
+        ]
         assert all(row["key"] == f"{row['point']} {row['domain']}" for row in rows)
         return rows, failed
 

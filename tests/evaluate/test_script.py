@@ -1,6 +1,7 @@
 """The script of the stage: what of its command reaches the judge, and what it does with rows that fail."""
 
 import importlib.util
+import json
 import runpy
 import sys
 from argparse import Namespace
@@ -9,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sap.evaluate import load, runner
+from sap.evaluate import judging, load
 from sap.evaluate.rows import RowStore
 from sap.io import read_jsonl
+from tests.made_plans import NOTHING
 
 SCRIPT = Path(__file__).parents[2] / "workflow/scripts/evaluate.py"
 LABELS = np.array([0, 1, 1])
@@ -27,9 +29,8 @@ def evaluate(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("script_evaluate", SCRIPT)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    monkeypatch.setattr("sap.evaluate.rows.row_keys", lambda plan: plan)
     plan, out = tmp_path / "plan.json", tmp_path / "shard"
-    plan.write_text("{}", encoding="utf-8")
+    plan.write_text(json.dumps(NOTHING), encoding="utf-8")
 
     def run(keys: dict[str, str], broken: str = "") -> tuple[dict[str, dict], list[dict]]:
         def judged(args, plan, wanted, failed):
@@ -74,8 +75,8 @@ def test_a_shard_of_which_every_row_fails_has_files_without_rows(evaluate, tmp_p
 def test_batch_size_and_cache_are_those_of_the_command(monkeypatch, size, cached):
     asked = []
     monkeypatch.setenv("SAP_DEVICE", "cpu")
-    monkeypatch.setattr(load, "load_fold", lambda *given: asked.append(given) or (None, {}, None, {}))
-    monkeypatch.setattr(runner, "judge_points", lambda *_: iter(()))
+    monkeypatch.setattr(load, "load_fold", lambda *given: asked.append(given) or (None, {}, None))
+    monkeypatch.setattr(judging, "judge_points", lambda *_: iter(()))
     flags = ["--batch-size", str(size), "--cache-activations", str(int(cached))]
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--plan", "plan.json", *flags, "--out", "out"])
     script = runpy.run_path(str(SCRIPT))

@@ -16,12 +16,26 @@ from typing import NamedTuple
 import pytest
 from snakemake.cli import get_argument_parser
 
+from sap.commands import main as sap
+
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "benchmarks/README.md", ROOT / "results/README.md"]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    ROOT / "config/README.md",
+    ROOT / "benchmarks/README.md",
+    ROOT / "results/README.md",
+]
 REMARKS = [*ROOT.glob("experiments/*.yaml"), *ROOT.glob("profiles/*/*"), *ROOT.glob("benchmarks/*.py")]
-OURS = ("make", "snakemake", "python")
-NOT_OURS = {"source", "uv", "echo", "tr", "squeue", "scancel", "salloc", "sbatch", "ruff", "snakefmt", "lint-imports"}
-OTHER_LANGUAGES = {"python", "yaml"}  # of fenced blocks; one without a language holds commands, or is a drawing
+OURS = ("make", "snakemake", "python", "sap")
+NOT_OURS = {"source", "eval", "pip", "uv", "echo", "tr", "squeue", "scancel", "salloc", "sbatch"}
+NOT_OURS |= {"ruff", "snakefmt", "lint-imports"}
+OTHER_LANGUAGES = {
+    "python",
+    "yaml",
+    "mermaid",
+    "snakemake",
+}  # of fenced blocks; one without a language holds commands, or is a drawing
 DRAWINGS = ("data ─▶", "results/\n", "my_data/\n")  # how the blocks begin that hold none
 VARIABLES = {"OMP_NUM_THREADS"}  # of others; ours are read somewhere in the code
 
@@ -78,7 +92,7 @@ def check(text: str) -> None:
         return
     if program not in OURS:
         raise Wrong(f"{text}: nobody knows how to check {program}. Teach it to tests/house/test_commands.py.")
-    {"make": _check_make, "snakemake": _check_snakemake, "python": _check_python}[program](arguments)
+    {"make": _check_make, "snakemake": _check_snakemake, "python": _check_python, "sap": _check_sap}[program](arguments)
 
 
 def _check_variable(name: str) -> None:
@@ -128,7 +142,7 @@ def _check_python(arguments: list[str]) -> None:
     script = ROOT / arguments[0]
     if not script.is_file():
         raise Wrong(f"no script {arguments[0]}")
-    if "def parse_args(" not in script.read_text(encoding="utf-8"):
+    if not re.search(r"(def|import) .*\bparse_args\b", script.read_text(encoding="utf-8")):
         if arguments[1:]:
             raise Wrong(f"{arguments[0]} takes no arguments, was given {arguments[1:]}")
         return
@@ -136,8 +150,15 @@ def _check_python(arguments: list[str]) -> None:
         patch.syspath_prepend(str(script.parent))
         patch.setattr(sys, "argv", arguments)
         given = _parsed(runpy.run_path(str(script), run_name="shown")["parse_args"])
-    if script.stem == "why":
-        _check_snakemake(given.rest)
+    _check_snakemake(getattr(given, "rest", []))
+
+
+def _check_sap(arguments: list[str]) -> None:
+    """Arguments that `sap` takes, and Snakemake what it passes on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["sap", *arguments])
+        given = _parsed(sap.parse_args)
+    _check_snakemake(getattr(given, "rest", []))
 
 
 def _parsed(parse):
@@ -168,6 +189,9 @@ def test_a_command_that_the_documentation_shows_is_one_that_its_program_takes(co
         "snakemake nothing",
         "python workflow/scripts/none.py",
         "python workflow/scripts/merge.py a b --metod ties --out c",
+        "sap merge a b --metod ties --out c",
+        "sap why nothing",
+        "sap train",
         "python docs/generate.py --all",
         "python benchmarks/evaluation.py digit --points 200",
         "SAP_NOTHING=1 snakemake",

@@ -13,8 +13,7 @@ DIGITS = {"matplotlib", "scipy"}  # its fonts, and its filters
 GROUPS = [  # scripts, and all that they may import
     (("unused",), set()),
     (("complete", "status", "why"), {"pandas"}),
-    (("tables",), {"pandas", "scipy"}),
-    (("figures",), {"pandas", "matplotlib", "scipy"}),
+    (("figures", "tables"), {"pandas", "matplotlib", "scipy"}),  # a room's exhibits are both
     (("prepare_domain",), DIGITS),
     (("audit", "merge", "prune"), {"torch"}),
     (("compare_towers", "diagnose"), {"torch", "scipy"}),

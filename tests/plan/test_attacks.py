@@ -46,16 +46,16 @@ def test_a_plan_names_the_poisoned_uploads_of_its_fold_and_waits_for_them(config
     study = study_of(config, DERANGEMENT)
     target = study.targets[0]
     plan = shard_plan(study, target, study.seeds[0], 0)
-    assert set(plan["poisoned"]) == set(plan["clients"])
-    for name, attacks in plan["poisoned"].items():
+    assert set(plan.poisoned) == set(plan.clients)
+    for name, attacks in plan.poisoned.items():
         (folder,) = attacks.values()
-        assert folder != plan["clients"][name]
+        assert folder != plan.clients[name]
         assert f"/{name}/" in folder
 
 
 def test_without_attacks_a_plan_is_what_it_was(config):
     plan = shard_plan(study_of(config, {"merge": "mean"}), "photo", 0, 0)
-    assert not {"poisoned", "public", "patch_size"} & set(plan)
+    assert (plan.poisoned, plan.public, plan.patch_size) == ({}, None, 0)
 
 
 def test_the_fold_of_nobody_has_every_client_and_each_attacker_alone(config):
@@ -72,10 +72,10 @@ def test_a_backdoor_is_judged_with_its_patch_and_so_is_the_clean_merge(config):
     study = study_of(config, {**DERANGEMENT, "attack": ["none", "backdoor", "derangement"]})
     plan = shard_plan(study, study.targets[0], 0, 0)
     owed = rows_owed(study, study.targets[0], 0, 0)
-    kinds = {p["id"]: p["settings"].get("attack", {"kind": "none"})["kind"] for p in plan["points"]}
-    merges = {p["id"] for p in plan["points"] if p["settings"]["kind"] == "merge"}
+    kinds = {p.id: p.settings.get("attack", {"kind": "none"})["kind"] for p in plan.points}
+    merges = {p.id for p in plan.points if p.settings["kind"] == "merge"}
     assert {kinds[name]: owed[name] for name in merges} == {"none": 2, "backdoor": 2, "derangement": 1}
-    assert plan["patch_size"] == 0.2
+    assert plan.patch_size == 0.2
 
 
 def test_candidates_are_judged_on_the_sources_validation_images_too(config):
@@ -104,15 +104,15 @@ def test_points_of_probe_and_privacy_are_not_judged(config):
     assert [point.judged for point in study.points] == [True, False]
     assert "ties" not in {p.settings.get("merge", {}).get("method") for p in study.fold_points(study.targets[0])}
     plan = study.stages["probe"].plan(study, seed=0)
-    assert [point["settings"]["kind"] for point in plan["points"]] == ["zero_shot", "merge"]
-    assert list(plan["clients"]) == study.domains
+    assert [point.settings["kind"] for point in plan.points] == ["zero_shot", "merge"]
+    assert list(plan.clients) == study.domains
 
 
 def test_headroom_needs_both_ceilings_whatever_the_references_say(config):
     study = study_of(config, {"merge": "mean"}, evaluate={"references": ["zero_shot"]})
     plan = study.stages["headroom"].plan(study, domain=study.targets[0], seed=0)
     folders = {trainee.folder(0) for trainee in study.trainees}
-    assert {*plan["pooled"].values(), *plan["oracle"].values()} <= folders
+    assert {plan.pooled, plan.oracle} <= folders
 
 
 def test_the_report_knows_attacks_by_name_and_defences_by_their_clean_label(config):

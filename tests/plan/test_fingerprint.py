@@ -12,6 +12,8 @@ from sap.plan.fingerprint import closure, fingerprint
 from sap.plan.folds import criterion_modules, point_modules
 from sap.plan.settings import schema
 
+SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
+
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
@@ -53,8 +55,19 @@ def test_only_formulas_in_the_closure_count(toy, edit, changes):
     assert (fingerprint("sap.a") != before) == changes
 
 
+def test_a_script_counts_by_its_name_and_its_code_and_not_by_where_it_lies(toy, tmp_path):
+    found = []
+    for folder, text in (("here", "import sap.a\n"), ("there", "import sap.a\n"), ("edited", "import sap.b\n")):
+        script = tmp_path / folder / "job.py"
+        script.parent.mkdir()
+        script.write_text(text, encoding="utf-8")
+        assert "job" in closure(script)
+        found.append(fingerprint(script))
+    assert found[0] == found[1] != found[2]
+
+
 def test_the_stages_do_not_reach_one_another():
-    train = closure("train_client")
+    train = closure(SCRIPTS / "train_client.py")
     assert "sap.train.client" in train or any(name.startswith("sap.train.") for name in train)
     assert not [
         name
@@ -77,15 +90,16 @@ REGISTERED = [
     *((name, MERGE | {"merge": {"method": name}}, entry["module"]) for name, entry in DEFS["merge"].items()),
     *((name, MERGE | {"criterion": name}, entry["module"]) for name, entry in DEFS["criteria"].items()),
     *((name, MERGE | {"attack": {"kind": name}}, entry["module"]) for name, entry in DEFS["attacks"].items()),
+    *((name, MERGE | {"kind": name}, entry["module"]) for name, entry in DEFS["kinds"].items()),
 ]
 
 
 @pytest.mark.parametrize(("settings", "file"), [case[1:] for case in REGISTERED], ids=[case[0] for case in REGISTERED])
 def test_the_file_of_whatever_is_registered_is_in_the_code_of_the_points_that_use_it(settings, file):
     assert file in closure(*point_modules(settings))
-    assert file not in closure(*point_modules(MERGE)) or file == "sap.merge.mean"
+    assert file not in closure(*point_modules(MERGE)) or file in ("sap.merge.mean", "sap.serve.merge")
     if settings["criterion"] != "none":
-        assert file in closure("prune", *criterion_modules(settings))
+        assert file in closure(SCRIPTS / "prune.py", *criterion_modules(settings))
 
 
 # How the stages that look a method up by its name get its file into their fingerprint.
@@ -96,16 +110,14 @@ NONE = {"headroom", "diagnose", "compare_masks"}  # they import a module that co
 
 def test_every_stage_that_looks_up_registered_names_takes_their_files_into_its_fingerprint():
     """A registry is filled by scanning a folder, so no import leads from a look-up to the file."""
-    looking = {"sap.compose", "sap.prune.scorer", "sap.attack._api", "sap.mergetool"}
+    looking = {"sap.evaluate.judging", "sap.compose", "sap.prune.scorer", "sap.attack._api", "sap.mergetool"}
     assert looking == {
         ".".join(("sap", *path.relative_to(module.ROOT).with_suffix("").parts))
         for path in module.ROOT.rglob("*.py")
-        if re.search(r"\b(METHODS|CRITERIA|ATTACKS)\[", path.read_text(encoding="utf-8"))
+        if re.search(r"\b(METHODS|CRITERIA|ATTACKS|KINDS)\[", path.read_text(encoding="utf-8"))
     }
-    assert {path.stem for path in module.SCRIPTS.glob("*.py") if looking & set(closure(path.stem))} == (
-        BY_PLAN | BY_POINT | NONE
-    )
-    rules = "".join(path.read_text(encoding="utf-8") for path in (module.SCRIPTS.parent / "rules").glob("*.smk"))
+    assert {path.stem for path in SCRIPTS.glob("*.py") if looking & set(closure(path))} == (BY_PLAN | BY_POINT | NONE)
+    rules = "".join(path.read_text(encoding="utf-8") for path in (SCRIPTS.parent / "rules").glob("*.smk"))
     assert set(re.findall(r'code\("(\w+)", \*criterion_modules', rules)) == BY_POINT
 
 
@@ -114,9 +126,9 @@ def test_every_plan_of_points_holds_the_code_of_each(evidence, stage):
     study = build_study(evidence)
     place = {"target": study.targets[0], "seed": 0, "shard": 0, "point": study.in_view("main")[0].id}
     declared = study.stages[stage]
-    points = declared.plan(study, **{name: place[name] for name in declared.wildcards})["points"]
+    points = declared.plan(study, **{name: place[name] for name in declared.wildcards}).points
     assert points
-    assert all(point["code"] == code_of(study.counted_packages, *point_modules(point["settings"])) for point in points)
+    assert all(point.code == code_of(study.counted_packages, *point_modules(point.settings)) for point in points)
 
 
 def test_the_code_that_reads_and_merges_is_in_the_code_of_every_row():

@@ -31,7 +31,7 @@ def jobs(study, stage):
 
 def images(study):
     plans = plan(study, "headroom", domain="photo"), plan(study, "probe"), plan(study, "privacy")
-    return {made["images"] for made in plans}
+    return {made.images for made in plans}
 
 
 # key: (value, what it decides, its value then); with the default it is another one
@@ -53,8 +53,8 @@ DECIDED = {
     "evaluate.precision": (
         "bfloat16",
         lambda study: {
-            shard_plan(study, "photo", 0, 0)["precision"],
-            plan(study, "headroom", domain="photo")["precision"],
+            shard_plan(study, "photo", 0, 0).precision,
+            plan(study, "headroom", domain="photo").precision,
         },
         {"bfloat16"},
     ),
@@ -62,10 +62,10 @@ DECIDED = {
     "evidence.headroom": (False, lambda study: jobs(study, "headroom"), 0),
     "evidence.towers": (True, lambda study: jobs(study, "compare_towers"), 3),
     "evidence.masks": (True, lambda study: jobs(study, "compare_masks"), 3),
-    "evidence.mask_ratios": ([0.3], lambda study: plan(study, "compare_masks")["ratios"], [0.3]),
+    "evidence.mask_ratios": ([0.3], lambda study: plan(study, "compare_masks").ratios, (0.3,)),
     "evidence.images": (20, images, {20}),
     "evidence.margin": (0.02, lambda study: report_plan(study)["margin"], 0.02),
-    "anchors.sizes": ([8, 16, 32, 64], lambda study: plan(study, "compare_masks")["sizes"], [8, 16, 32, 64]),
+    "anchors.sizes": ([8, 16, 32, 64], lambda study: plan(study, "compare_masks").sizes, (8, 16, 32, 64)),
     "statistics.images": (
         64,
         lambda study: study.identity("measure", ("gram", "client")).fields["images"],

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from sap.pipeline import build_study, stages
-from sap.plan.folds import fold_inputs, shard_plan
+from sap.plan.folds import shard_plan
 from sap.plan.reporting import report_plan
 from sap.plan.settings import load_settings, schema
 from sap.plan.study import Study
@@ -189,10 +189,10 @@ def test_a_point_reads_what_its_criterion_and_its_merge_method_need(config):
     assert fltrust.gradient == ("cosine", "absolute_of_mean", 0)
     assert wanda.measured == [("fisher", "client"), ("gram", "client")]
     plan = shard_plan(study, study.targets[0], 0, 0)
-    assert set(plan["statistics"]) == {study.id("measure", kind) for kind in study.measured}
-    assert plan["anchors"] == {study.id("score_client", fltrust.gradient): study.folder("draw_anchors", 0)}
-    inputs = fold_inputs(plan)
-    assert all(f"{folder}/meta.json" in inputs for each in plan["statistics"].values() for folder in each.values())
+    assert set(plan.statistics) == {study.id("measure", kind) for kind in study.measured}
+    assert plan.anchors == {study.id("score_client", fltrust.gradient): study.folder("draw_anchors", 0)}
+    inputs = plan.inputs()
+    assert all(f"{folder}/meta.json" in inputs for each in plan.statistics.values() for folder in each.values())
     needs = {point["id"]: point["needs"] for point in report_plan(study)["points"]}
     assert needs[wanda.id] == ["fisher", "gram"]
 

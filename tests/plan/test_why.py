@@ -1,6 +1,7 @@
 """Reasons in words: settings of new ids, modules behind fingerprints, points that come and go."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,15 +152,15 @@ def test_code_that_nobody_wrote_down_is_said_to_be_unknown():
 
 def test_a_package_version_counts_where_the_config_says_so(config, changed, monkeypatch):
     plain = build_study(config)
-    assert code_of(plain.counted_packages, "train_client") == fingerprints.fingerprint("train_client")
+    assert code_of(plain.counted_packages, "sap.train.client") == fingerprints.fingerprint("sap.train.client")
     chosen = build_study(config | {"versions": {"invalidate": ["torch"]}})
-    before = code_of(chosen.counted_packages, "train_client")
-    assert before != fingerprints.fingerprint("train_client")
-    store_code(chosen.counted_packages, "train_client")
+    before = code_of(chosen.counted_packages, "sap.train.client")
+    assert before != fingerprints.fingerprint("sap.train.client")
+    store_code(chosen.counted_packages, "sap.train.client")
     code_of.cache_clear()
     monkeypatch.setattr("sap.plan.code.version_of", lambda package: "99.0")
-    after = code_of(chosen.counted_packages, "train_client")
-    store_code(chosen.counted_packages, "train_client")
+    after = code_of(chosen.counted_packages, "sap.train.client")
+    store_code(chosen.counted_packages, "sap.train.client")
     code_of.cache_clear()
     assert changed_parts(before, after) == ["the package torch"]
 
@@ -178,7 +179,7 @@ def test_points_that_came_are_named_by_their_plans(config, changed):
 def test_a_plan_without_points_names_what_differs(evidence):
     study = build_study(evidence)
     plan = study.stages["headroom"].plan(study, domain="photo", seed=0)
-    old, new = (store_plan(each, "headroom") for each in (plan, plan | {"images": 50}))
+    old, new = (store_plan(each, "headroom") for each in (plan, replace(plan, images=50)))
     reason = f"Params have changed since last execution: before: '{old}' now: '{new}' "
     output = f"{study.folder('headroom', domain='photo', seed=0)}/meta.json"
     assert explain(study, [Planned("headroom", {}, (output,), reason)])[1] == "  its plan has other images"
@@ -188,10 +189,10 @@ def test_what_every_points_code_stands_for_is_kept(config):
     study = build_study(config)
     store_codes(study)
     plan = shard_plan(study, "photo", 0, 0)
-    codes = {point["code"] for point in plan["points"]}
+    codes = {point.code for point in plan.points}
     assert {f"code-{code}.json" for code in codes} == {path.name for path in Path("results/plans").glob("code-*")}
-    ties = next(p for p in plan["points"] if p["settings"].get("merge", {}).get("method") == "ties")
-    assert "sap.merge.ties" in json.loads(Path(f"results/plans/code-{ties['code']}.json").read_text(encoding="utf-8"))
+    ties = next(p for p in plan.points if p.settings.get("merge", {}).get("method") == "ties")
+    assert "sap.merge.ties" in json.loads(Path(f"results/plans/code-{ties.code}.json").read_text(encoding="utf-8"))
 
 
 def test_jobs_named_by_the_plan_are_the_ones_that_are_explained(config):

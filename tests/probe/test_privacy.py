@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sap.clip.backbone import load_backbone
 from sap.factors import Factors
 from sap.io import read_csv, read_json, read_jsonl
-from sap.probe.privacy import auc_interval, membership, upload_bytes
+from sap.stages.privacy.run import auc_interval, membership, upload_bytes
 from sap.update import Update
 from tests.probe.small_study import (
     HALF,

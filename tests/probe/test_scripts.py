@@ -1,5 +1,6 @@
 """headroom and probe, from prepared domains and uploads to their files."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -8,6 +9,7 @@ from sap.data.store import open_store
 from sap.errors import SapError
 from sap.evaluate.load import domain_images, load_judge
 from sap.io import digest_file, load_tensors, read_csv, read_json, read_jsonl
+from sap.stages.headroom.plan import HeadroomPlan
 from tests.probe.small_study import (
     HALF,
     WHOLE,
@@ -42,8 +44,8 @@ def headroom(study, backbone, **changes):
     clients = [str(study / "clients" / domain) for domain in DOMAINS]
     plan = {
         "dataset": "made", "domain": "green", "precision": "float32", "backbone": str(backbone),
-        "classes": str(study / "classes"), "data": str(study / "green"), "pooled": {},
-        "oracle": {"10": clients[0], "2": clients[1]}, "images": 100, **changes,
+        "classes": str(study / "classes"), "data": str(study / "green"), "seed": 10,
+        "pooled": clients[0], "oracle": clients[1], "images": 100, **changes,
     }  # fmt: skip
     out = run_script("headroom", plan, study / "headroom")
     return plan, load_tensors(out / "headroom.safetensors", "np"), read_json(out / "meta.json")
@@ -51,7 +53,8 @@ def headroom(study, backbone, **changes):
 
 def test_headroom_is_what_evaluate_finds_and_a_separable_domain_is_read_by_the_probe(study, tiny_clip_folder):
     plan, found, meta = headroom(study, tiny_clip_folder)
-    judge, trained = load_judge(plan, plan["oracle"], "cpu", 16, cache_activations=False)
+    ceilings = {kind: plan[kind] for kind in ("pooled", "oracle")}
+    judge, trained = load_judge(msgspec.convert(plan, HeadroomPlan), ceilings, "cpu", 16, cache_activations=False)
     test = domain_images("green", plan["data"])
 
     def correct(update):
@@ -59,9 +62,9 @@ def test_headroom_is_what_evaluate_finds_and_a_separable_domain_is_read_by_the_p
 
     assert np.array_equal(found["labels"], test.labels)
     assert np.array_equal(found["zero_shot"], correct(None))
-    assert np.array_equal(found["oracle"], [correct(trained["2"]), correct(trained["10"])])  # by number
-    assert not np.array_equal(*found["oracle"])
-    assert found["pooled"].shape == (0, 20)
+    for kind in ceilings:
+        assert np.array_equal(found[kind], [correct(trained[kind])])
+    assert not np.array_equal(found["pooled"], found["oracle"])
     assert found["probe"].all()
     np.testing.assert_allclose(
         found["alignment"], (judge.logits(test, None) / 20.0)[np.arange(20), test.labels], atol=1e-6
@@ -70,11 +73,11 @@ def test_headroom_is_what_evaluate_finds_and_a_separable_domain_is_read_by_the_p
         "labels": "int16", "alignment": "float32",
         "zero_shot": "uint8", "probe": "uint8", "pooled": "uint8", "oracle": "uint8",
     }  # fmt: skip
-    assert meta["seeds"] == {"pooled": [], "oracle": ["2", "10"]}
+    assert meta["seed"] == 10
     assert meta["accuracies"]["oracle"] == [pytest.approx(row.mean()) for row in found["oracle"]]
     assert meta["accuracies"]["zero_shot"] == pytest.approx(found["zero_shot"].mean())
     assert (meta["n"], meta["n_train"]) == (20, 24)
-    assert meta["inputs"]["oracle 2"] == digest_file(study / "clients" / "green" / "adapter_model.safetensors")
+    assert meta["inputs"]["oracle 10"] == digest_file(study / "clients" / "green" / "adapter_model.safetensors")
 
 
 def test_the_headroom_probe_sees_no_more_images_than_it_may_and_says_how_many(study, tiny_clip_folder):

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sap.report import draw_attack
-from sap.report.attack import BITES, INERT, attack_frame, attack_table
-from sap.report.attack_control import ALL, HOLDS, WITHOUT_TEETH, control_frame, control_table
-from sap.report.attack_explained import (
+from sap.findings import draw_attack
+from sap.findings.attack import BITES, INERT, attack_frame, attack_table
+from sap.findings.attack_control import ALL, HOLDS, WITHOUT_TEETH, control_frame, control_table
+from sap.findings.attack_explained import (
     AVERAGING,
     DILUTION,
     NOT_LOADED,
@@ -16,11 +16,12 @@ from sap.report.attack_explained import (
     explained_frame,
     explained_table,
 )
-from sap.report.attack_folds import ALL_DOMAINS, folds_frame, folds_table
-from sap.report.catalogue import FIGURE_SUFFIXES, TABLE_SUFFIXES, TABLES
-from sap.report.draw_attack import draw_attack_curve, draw_attack_heatmap
+from sap.findings.attack_folds import ALL_DOMAINS, folds_frame, folds_table
+from sap.findings.draw_attack import draw_attack_curve, draw_attack_heatmap
+from sap.findings.scenarios import effect_of, minus, scenarios
+from sap.report.catalogue import TABLES
+from sap.report.exhibit import SUFFIXES
 from sap.report.frame import load_results
-from sap.report.scenarios import effect_of, minus, scenarios
 from sap.report.style import styled
 from sap.report.write import markdown, write_figure, write_table
 from tests.report import attacked as made
@@ -293,7 +294,7 @@ def test_an_experiment_without_attacks_says_so_in_one_sentence(name, tmp_path):
     clean = make_attacked(tmp_path, harm=())
     table = MAKERS[name](clean)
     assert table.frame.empty
-    assert markdown(table, TABLES[name]) == f"# {TABLES[name]}\n\n{table.empty}\n"
+    assert markdown(table, TABLES[name].title) == f"# {TABLES[name].title}\n\n{table.empty}\n"
 
 
 def test_without_the_fold_of_everyone_the_held_out_impact_still_stands(tmp_path):
@@ -306,12 +307,12 @@ def test_without_the_fold_of_everyone_the_held_out_impact_still_stands(tmp_path)
 def test_tables_and_figures_are_the_same_bytes_again(results, tmp_path):
     for again in ("a", "b"):
         for name, make in MAKERS.items():
-            write_table(make(results), TABLES[name], name, tmp_path / again)
+            write_table(make(results), TABLES[name].title, name, tmp_path / again)
         with styled():
             for draw in FIGURES:
                 write_figure(draw(results), draw.__name__, tmp_path / again)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert len(files) == len(TABLE_SUFFIXES) * len(MAKERS) + len(FIGURE_SUFFIXES) * len(FIGURES)
+    assert len(files) == len(SUFFIXES["table"]) * len(MAKERS) + len(SUFFIXES["figure"]) * len(FIGURES)
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
 
 

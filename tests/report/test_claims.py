@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from sap.report import claim_effects, claims
-from sap.report.claims import CLAIMS, claims_frame, claims_table
-from sap.report.draw_claims import draw_claims
-from sap.report.summary import summary_page
+from sap.findings import claim_effects, claims
+from sap.findings.claims import CLAIMS, claims_frame, claims_table
+from sap.findings.draw_claims import draw_claims
+from sap.findings.summary import summary_page
 from sap.report.table import p_value, sample
 from sap.report.write import markdown
 from sap.stats.effect import crossed_effect

@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sap.report.comparisons import TO_CONTROL, TO_MEAN, TO_ZERO_SHOT, compare, comparisons_frame, comparisons_table
-from sap.report.main import main_table
-from sap.report.metrics import metrics_frame, metrics_table
+from sap.findings.comparisons import TO_CONTROL, TO_MEAN, TO_ZERO_SHOT, compare, comparisons_frame, comparisons_table
+from sap.findings.main import main_table
+from sap.findings.metrics import metrics_frame, metrics_table
 from sap.report.scores import shrunk_control, summary
 from sap.stats.components import UNSEEN
 from tests.report.synthetic import DOMAINS

@@ -11,16 +11,15 @@ import pytest
 
 from sap.errors import SapError
 from sap.failures import write_failures
+from sap.findings.draw_main import draw_main
+from sap.findings.main import main_table
 from sap.io import read_jsonl, save_tensors
 from sap.report.catalogue import FIGURES, TABLES
-from sap.report.draw_main import draw_main
 from sap.report.failures import marked
-from sap.report.figures import write_figures
 from sap.report.frame import load_results
-from sap.report.main import main_table
+from sap.report.make import make_exhibits
 from sap.report.style import styled
 from sap.report.table import Table
-from sap.report.tables import write_headroom, write_tables
 from tests.report.synthetic import write_experiment
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +62,7 @@ def results(plan):
 @pytest.fixture(scope="module")
 def undamaged(results, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undamaged")
-    write_tables(results, folder)
+    make_exhibits("tables", results, folder)
     return folder
 
 
@@ -87,7 +86,7 @@ def damaged(plan, swept, tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(damaged, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
-    write_tables(load_results(damaged), folder)
+    make_exhibits("tables", load_results(damaged), folder)
     return folder
 
 
@@ -105,7 +104,7 @@ def printed(folder, name, start):
 
 def test_every_table_and_every_figure_is_made(damaged, written, tmp_path):
     assert {path.stem for path in written.glob("*.csv")} == set(TABLES) - {"headroom"}
-    write_figures(load_results(damaged), tmp_path)
+    make_exhibits("figures", load_results(damaged), tmp_path)
     assert {path.stem for path in tmp_path.glob("*.png")} == set(FIGURES)
 
 
@@ -176,7 +175,7 @@ def test_a_note_quotes_a_few_failures_and_counts_the_others(plan, results, tmp_p
     for number, point in enumerate(results.in_view("sweep")[:8]):
         fail(copy, point, f"sentence {number}", folds=("printed",))
     found = load_results(copy)
-    notes = marked(main_table(found), "main", found).notes
+    notes = marked(main_table(found), ("evaluate",), found).notes
     assert sum(note.startswith("Failed: ") for note in notes) == 5
     assert notes[-1] == "Failed, too: 3 more, see `failed.md`."
 
@@ -184,8 +183,8 @@ def test_a_note_quotes_a_few_failures_and_counts_the_others(plan, results, tmp_p
 def test_a_table_that_reads_other_stages_is_left_alone(damaged):
     found = load_results(damaged)
     table = Table(found.points.reset_index(), [], "")
-    assert marked(table, "towers", found) is table
-    assert marked(table, "audit", found) is not table
+    assert marked(table, TABLES["towers"].reads, found) is table
+    assert marked(table, TABLES["audit"].reads, found) is not table
 
 
 def complete(plan):
@@ -244,7 +243,7 @@ def test_a_domain_whose_headroom_failed_is_left_out_with_a_note(plan, tmp_path):
         write_failures(folder, [failure])
     known["failed"] = [f"{job['folder']}/failed.jsonl" for job in jobs]
     copy.write_text(json.dumps(known), encoding="utf-8")
-    write_headroom(load_results(copy), tmp_path / "tables")
+    make_exhibits("headroom_table", load_results(copy), tmp_path / "tables")
     assert {row["domain"] for row in lines(tmp_path / "tables/headroom.csv")} == {"sketch", "outlined"}
     text = (tmp_path / "tables/headroom.md").read_text(encoding="utf-8")
     assert "Failed: domain printed: it holds one class" in text

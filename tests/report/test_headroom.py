@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 
 from sap.io import save_tensors
-from sap.report.draw_headroom import draw_headroom
 from sap.report.frame import load_results
-from sap.report.headroom import can_show, headroom_frame, headroom_table, sentence, terciles
 from sap.report.style import styled
 from sap.report.write import markdown
+from sap.stages.headroom.exhibits import can_show, draw_headroom, headroom_frame, headroom_table, sentence, terciles
 from tests.report.synthetic import DOMAINS, write_experiment
 
 

@@ -6,9 +6,8 @@ import re
 import pytest
 
 from sap.report.catalogue import TABLES
-from sap.report.figures import write_figures
 from sap.report.frame import load_results
-from sap.report.tables import write_headroom, write_tables
+from sap.report.make import make_exhibits
 from tests.latex import needs_latex, typeset
 from tests.report.synthetic import write_experiment
 
@@ -31,8 +30,8 @@ def results(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tables(results, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
-    write_tables(results, folder)
-    write_headroom(results, folder)
+    make_exhibits("tables", results, folder)
+    make_exhibits("headroom_table", results, folder)
     return folder
 
 
@@ -70,20 +69,19 @@ def test_no_text_of_a_csv_file_is_a_formula_and_numbers_are_as_they_were(tables)
 
 
 def test_figures_of_such_names_are_drawn(results, tmp_path):
-    write_figures(results, tmp_path)
+    make_exhibits("figures", results, tmp_path)
     assert len(list(tmp_path.glob("*.pdf"))) == 20
 
 
 def test_names_that_look_like_numbers_or_nothing_are_still_names(results):
-    for frame, column in ((results.agreement, "client_b"), (results.saliency, "client")):
-        assert {"15", "NA"} <= set(frame[column])
+    assert {"15", "NA"} <= set(results.files["diagnose", "agreement"]["client_b"])
 
 
 @needs_latex
 @pytest.mark.parametrize("study", ["results", "large", "bare"])
 def test_every_table_is_set_by_latex_without_other_packages_than_booktabs(study, request, tmp_path):
-    write_tables(request.getfixturevalue(study), tmp_path)
-    write_headroom(request.getfixturevalue(study), tmp_path)
+    make_exhibits("tables", request.getfixturevalue(study), tmp_path)
+    make_exhibits("headroom_table", request.getfixturevalue(study), tmp_path)
     fragments = [path.read_text(encoding="ascii") for path in sorted(tmp_path.glob("*.tex"))]
     assert len(fragments) == len(TABLES)
     typeset(fragments, tmp_path)

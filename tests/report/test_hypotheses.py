@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
@@ -11,15 +12,15 @@ import pytest
 from matplotlib.text import Text
 
 from sap.errors import SapError
-from sap.report.figures import MAKERS as DRAWERS
+from sap.report.catalogue import FIGURES as DRAWERS
+from sap.report.catalogue import TABLES
 from sap.report.frame import load_results
-from sap.report.masks import BLIND, DRAWS, masks_effect, masks_frame
-from sap.report.privacy import auc_effect, privacy_frame
-from sap.report.probes import probe_effect, probe_frame
 from sap.report.style import styled
-from sap.report.tables import MAKERS as TABLES
-from sap.report.towers import towers_effect, towers_frame
 from sap.report.write import markdown
+from sap.stages.compare_masks.exhibits import BLIND, DRAWS, masks_effect, masks_frame
+from sap.stages.compare_towers.exhibits import towers_effect, towers_frame
+from sap.stages.privacy.exhibits import auc_effect, privacy_frame
+from sap.stages.probe.exhibits import probe_effect, probe_frame
 from sap.stats.effect import MISSING_EFFECT
 from tests.report.hypotheses import GAPS, add_evidence, deep
 from tests.report.synthetic import write_experiment
@@ -64,17 +65,17 @@ def test_the_difference_of_the_towers_is_that_of_the_printed_means(evidence):
 
 
 def test_only_layers_that_both_towers_have_are_compared(evidence):
-    rows = evidence.evidence["towers"]
+    rows = evidence.files["compare_towers", "towers"]
     deeper = rows[rows["tower"] == "visual"].assign(layer="visual.transformer.resblocks.9.mlp.c_fc.weight", cosine=9.0)
     more = pd.concat([rows, deeper])
-    found = towers_effect(replace(evidence, evidence={**evidence.evidence, "towers": more}), "cosine")
+    found = towers_effect(replace(evidence, files={("compare_towers", "towers"): more}), "cosine")
     assert found == towers_effect(evidence, "cosine")
 
 
 def test_an_absent_pair_makes_the_effect_missing_and_not_smaller(evidence):
-    rows = evidence.evidence["towers"]
+    rows = evidence.files["compare_towers", "towers"]
     gone = (rows["seed"] == 1) & (rows["client_a"] == rows["client_a"].iloc[0])
-    found = towers_effect(replace(evidence, evidence={**evidence.evidence, "towers": rows[~gone]}))
+    found = towers_effect(replace(evidence, files={("compare_towers", "towers"): rows[~gone]}))
     np.testing.assert_equal(found, MISSING_EFFECT)
 
 
@@ -107,7 +108,7 @@ def test_a_point_on_two_anchor_draws_is_one_row_and_its_effect_uses_both(evidenc
 
 
 def test_the_printed_accuracy_of_a_probe_is_that_of_its_csv(evidence):
-    means = evidence.evidence["probe"].groupby("point")[["domain_accuracy", "class_accuracy"]].mean()
+    means = evidence.files["probe", "probe"].groupby("point")[["domain_accuracy", "class_accuracy"]].mean()
     frame = probe_frame(evidence).set_index("point")
     np.testing.assert_allclose(frame[["domain", "class"]], means.loc[frame.index])
 
@@ -123,7 +124,7 @@ def test_a_seed_without_a_probe_makes_every_number_of_it_missing(path, tmp_path)
     frame = probe_frame(results)
     assert len(frame)
     assert frame[["domain", "class", "domain_change"]].isna().all(axis=None)
-    assert "missing" in markdown(TABLES["probe"](results), "probe")
+    assert "missing" in markdown(TABLES["probe"].make(results), "probe")
 
 
 def test_a_damaged_file_of_a_probe_is_refused(path, tmp_path):
@@ -170,15 +171,17 @@ def test_pruning_lowers_the_auc_by_what_was_built_in_and_costs_the_bytes_of_its_
     row = privacy_frame(evidence).set_index(["score", "point"]).loc["loss", sap]
     assert row["entry_bytes"] == 4 * 20_000 + 25_000
     assert row["saved"] == pytest.approx(1 - 105_000 / 40_000)
-    assert "| −162 |" in markdown(TABLES["privacy"](evidence), "privacy")
+    assert "| −162 |" in markdown(TABLES["privacy"].make(evidence), "privacy")
 
 
 def test_printed_differences_carry_their_interval_and_n(evidence):
-    page = markdown(TABLES["towers"](evidence), "towers")
+    page = markdown(TABLES["towers"].make(evidence), "towers")
     assert "+6." in page
     assert "4 clients × 3 seeds, 16 layers" in page
-    assert "240 × 3" in markdown(TABLES["probe"](evidence), "probe")
-    assert "Chance (always the most frequent answer): 25.0 % for the domain" in markdown(TABLES["probe"](evidence), "")
+    assert "240 × 3" in markdown(TABLES["probe"].make(evidence), "probe")
+    assert "Chance (always the most frequent answer): 25.0 % for the domain" in markdown(
+        TABLES["probe"].make(evidence), ""
+    )
 
 
 def shown(figure):
@@ -197,7 +200,7 @@ def shown(figure):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_experiment_without_the_evidence_says_so(bare, name):
-    table = TABLES[name](bare)
+    table = TABLES[name].make(bare)
     assert table.frame.empty
     assert "This experiment" in markdown(table, name)
 
@@ -205,15 +208,15 @@ def test_an_experiment_without_the_evidence_says_so(bare, name):
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_without_evidence_say_so(bare, name):
     if name == "interference":
-        bare = replace(bare, rows=bare.rows.iloc[:0], agreement=bare.agreement.iloc[:0], points=bare.points.iloc[:0])
+        bare = replace(bare, rows=bare.rows.iloc[:0], points=bare.points.iloc[:0], files=defaultdict(pd.DataFrame))
     with styled():
-        assert any("This experiment" in text.get_text() for text in texts(DRAWERS[name](bare)))
+        assert any("This experiment" in text.get_text() for text in texts(DRAWERS[name].make(bare)))
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_titles_and_labels_of_the_figures_do_not_overlap(evidence, name):
     with styled():
-        figure = DRAWERS[name](evidence)
+        figure = DRAWERS[name].make(evidence)
         figure.savefig(io.BytesIO(), format="png", dpi=figure.dpi)
         found = [(text.get_text(), text.get_window_extent()) for text in shown(figure)]
     for (a, one), (b, other) in itertools.combinations([(text, box) for text, box in found if text], 2):
@@ -223,7 +226,7 @@ def test_titles_and_labels_of_the_figures_do_not_overlap(evidence, name):
 def test_the_figure_of_kept_entries_shows_each_block_and_kind_once(tmp_path):
     results = load_results(add_evidence(write_experiment(tmp_path, views=("ablation",)), layers=deep(24)))
     with styled():
-        figure = DRAWERS["kept"](results)
+        figure = DRAWERS["kept"].make(results)
     shapes = [axes.images[0].get_array().shape for axes in figure.axes if axes.images]
     assert shapes == [(4, 4), (4, 24), (4, 24)]  # saliency of 4 blocks, then ρ = 0.5 and 0.9
 
@@ -232,7 +235,7 @@ def test_the_same_evidence_draws_the_same_bytes(evidence):
     def image(name):
         with styled():
             buffer = io.BytesIO()
-            DRAWERS[name](evidence).savefig(buffer, format="png", dpi=40)
+            DRAWERS[name].make(evidence).savefig(buffer, format="png", dpi=40)
         return buffer.getvalue()
 
     assert all(image(name) == image(name) for name in FIGURES)

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
+from sap.findings.main import main_table
 from sap.io import read_json, read_jsonl, sealed, write_jsonl
 from sap.report.frame import collect
-from sap.report.main import main_table
 from sap.report.table import MISSING
 from tests.report.synthetic import write_experiment
 

@@ -1,4 +1,4 @@
-"""Pages of the HTML report: they say what the table says, load nothing, and every result has its chapter."""
+"""Pages of the HTML report: they say what the table says, load nothing."""
 
 import re
 from urllib.parse import unquote
@@ -6,7 +6,6 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 
-from sap.report.catalogue import CHAPTERS, FIGURES, PAGES, TABLES
 from sap.report.page import page, prose
 from sap.report.table import Column, Table, number, text
 
@@ -45,11 +44,6 @@ def test_a_table_without_rows_says_so():
     shown = page(Table(FRAME.iloc[:0], COLUMNS, "No `<here>`."), "Title", "main")
     assert "<p>No <code>&lt;here&gt;</code>.</p>" in shown
     assert "<table" not in shown
-
-
-def test_every_table_page_and_figure_has_one_chapter():
-    named = [name for names in CHAPTERS.values() for name in names]
-    assert sorted(named) == sorted(TABLES.keys() | PAGES.keys() | FIGURES.keys())
 
 
 def test_a_text_is_rendered_with_its_tables_and_its_html_is_shown_as_written():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sap.evaluate.rows import VALIDATION
-from sap.report.selection import CEILINGS, candidates, chosen, selected_correct, selection_frame, selection_table
-from sap.report.variance import components, variance_frame
+from sap.findings.selection import CEILINGS, candidates, chosen, selected_correct, selection_frame, selection_table
+from sap.findings.variance import components, variance_frame
 from sap.report.write import markdown
 from tests.report.synthetic import DOMAINS
 

@@ -3,7 +3,6 @@ import dataclasses
 import json
 import shutil
 import statistics
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,13 +10,14 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sap.errors import SapError
-from sap.io import read_jsonl, sealed
-from sap.report import figures, tables
-from sap.report.ablation import ablation_frame
-from sap.report.audit import audit_frame, heaviest
-from sap.report.catalogue import TABLES, files
+from sap.findings.ablation import ablation_frame
+from sap.io import read_jsonl, sealed, write_csv
+from sap.report.catalogue import TABLES, files_of
+from sap.report.exhibit import Exhibit
 from sap.report.frame import load_results
-from sap.report.tables import MAKERS, write_tables
+from sap.report.make import make_exhibits
+from sap.report.write import write_table
+from sap.stages.audit.exhibits import audit_frame, heaviest
 from tests.report.synthetic import DOMAINS, write_experiment
 
 MEAN = "merge-none-{method: mean}-1.0"
@@ -27,7 +27,7 @@ SAP = "taylor_absolute ρ=0.5 → mean, 32 anchors"
 @pytest.fixture(scope="module")
 def written(results, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
-    write_tables(results, folder)
+    make_exhibits("tables", results, folder)
     return folder
 
 
@@ -99,7 +99,7 @@ def test_the_main_table_names_the_rows_that_the_study_cannot_have(plan, tmp_path
     content["left_out"] = [{"label": "krum", "reason": "needs n >= 2f+3 clients: n = 2, f = 0 needs 3."}]
     named = plan.with_name("left-out.json")
     named.write_text(json.dumps(content), encoding="utf-8")
-    tables.write_table(MAKERS["main"](load_results(named)), "main", "main", tmp_path)
+    write_table(TABLES["main"].make(load_results(named)), "main", "main", tmp_path)
     for suffix in ("md", "html"):
         text = (tmp_path / f"main.{suffix}").read_text(encoding="utf-8")
         assert text.count("Left out: krum. needs n ") == 1
@@ -134,7 +134,7 @@ def test_the_ledger_names_anchors_only_where_gradients_on_them_are_read(written)
 
 def test_a_missing_cell_prints_as_missing_and_so_does_every_average_over_it(copy, tmp_path):
     remove_row(copy, MEAN, "printed", 1)
-    write_tables(load_results(copy), tmp_path / "tables")
+    make_exhibits("tables", load_results(copy), tmp_path / "tables")
     (row,) = lines(tmp_path / "tables/main.csv", point=MEAN)
     assert (row["accuracy__printed"], row["mean"], row["delta"], row["worst"], row["below_zero_shot"]) == (
         "",
@@ -157,14 +157,14 @@ def test_a_missing_cell_prints_as_missing_and_so_does_every_average_over_it(copy
 
 def test_a_fold_without_any_rows_is_missing_not_dropped(copy, tmp_path):
     (copy.parents[1] / "evaluate/e/printed/seed-2/shard-0/rows.jsonl").unlink()
-    write_tables(load_results(copy), tmp_path / "tables")
+    make_exhibits("tables", load_results(copy), tmp_path / "tables")
     for row in lines(tmp_path / "tables/main.csv"):
         assert (row["accuracy__printed"], row["mean"]) == ("", "")
 
 
 def test_a_missing_meta_is_a_missing_cost(copy, tmp_path):
     (copy.parents[1] / "train_client/c/printed/seed-0/meta.json").unlink()
-    write_tables(load_results(copy), tmp_path / "tables")
+    make_exhibits("tables", load_results(copy), tmp_path / "tables")
     (row,) = lines(tmp_path / "tables/cost.csv", stage="client training")
     assert (row["seconds"], row["upload_bytes"]) == ("", "")
     text = (tmp_path / "tables/cost.md").read_text(encoding="utf-8")
@@ -236,12 +236,12 @@ def test_a_corrupted_client_is_named(copy, tmp_path):
         meta = json.loads(path.read_text(encoding="utf-8"))
         meta["settings"]["corruption"] = {"kind": "derangement", "fraction": 0.5}
         path.write_text(json.dumps(meta), encoding="utf-8")
-    write_tables(load_results(copy), tmp_path)
+    make_exhibits("tables", load_results(copy), tmp_path)
     assert "| printed | printed | derangement 50 % |" in (tmp_path / "trainings.md").read_text(encoding="utf-8")
 
 
 def test_latex_escapes_labels_and_balances_its_columns(large, tmp_path):
-    write_tables(large, tmp_path)
+    make_exhibits("tables", large, tmp_path)
     text = (tmp_path / "main.tex").read_text(encoding="utf-8")
     assert r"another\_method 0 \& 50\% more" in text
     assert r"sketch\_with\_a\_long\_name" in text
@@ -254,7 +254,7 @@ def test_latex_escapes_labels_and_balances_its_columns(large, tmp_path):
 
 
 def test_an_experiment_without_such_points_says_so_in_one_sentence(bare, tmp_path):
-    write_tables(bare, tmp_path)
+    make_exhibits("tables", bare, tmp_path)
     for name in ("sweep", "ablation", "shrinkage"):
         assert "This experiment holds no" in (tmp_path / f"{name}.md").read_text(encoding="utf-8")
         assert "This experiment holds no" in (tmp_path / f"{name}.tex").read_text(encoding="utf-8")
@@ -263,22 +263,34 @@ def test_an_experiment_without_such_points_says_so_in_one_sentence(bare, tmp_pat
 
 def test_tables_are_the_same_bytes_again_and_shards_do_not_matter(plan, written, tmp_path):
     sharded = write_experiment(tmp_path / "sharded", shards=3)
-    write_tables(load_results(sharded), tmp_path / "again")
+    make_exhibits("tables", load_results(sharded), tmp_path / "again")
     for path in written.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
-def test_every_table_of_the_catalogue_has_a_maker_files_and_a_caption(written):
-    assert list(MAKERS) == list(TABLES)
-    assert {path.name for path in written.iterdir()} == set(files()["tables"])
-    captions = {path.stem for path in (Path(__file__).parents[2] / "workflow/report").glob("table_*.rst")}
-    assert captions == {f"table_{name}" for name in TABLES}
+def test_every_table_of_the_catalogue_has_its_files(written):
+    assert {path.name for path in written.iterdir()} == set(files_of("tables"))
+    assert {path.stem for path in written.iterdir()} == {*TABLES, "summary"} - {"headroom"}
 
 
 def test_a_downloaded_results_folder_works_from_anywhere(copy, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert len(load_results(copy).rows) > 1000
+
+
+def test_the_csv_files_of_a_stage_that_nothing_here_knows_are_read_by_their_names(copy):
+    content = json.loads(copy.read_text(encoding="utf-8"))
+    content["jobs"]["toy"] = [{"seed": seed, "folder": f"results/toy/t/seed-{seed}"} for seed in (0, 1, 2)]
+    copy.write_text(json.dumps(content), encoding="utf-8")
+    for seed, client in ((0, "NA"), (2, "15")):
+        (copy.parents[1] / f"toy/t/seed-{seed}").mkdir(parents=True)
+        write_csv(
+            copy.parents[1] / f"toy/t/seed-{seed}/rows.csv", [{"client": client, "share": 0.5}], ["client", "share"]
+        )
+    found = load_results(copy).files
+    assert found["toy", "rows"].to_dict("list") == {"client": ["NA", "15"], "share": [0.5, 0.5]}
+    assert found["toy", "others"].empty
 
 
 def test_rows_of_other_experiments_in_the_same_file_are_left_alone(copy, results):
@@ -395,16 +407,16 @@ def test_the_ledger_counts_what_a_client_sends_besides_its_adapter(written):
     assert float(main["upload_bytes"]) == 214_528 + 2000
 
 
-@pytest.mark.parametrize(("module", "write"), [(tables, tables.write_tables), (figures, figures.write_figures)])
-def test_numbers_do_not_depend_on_the_threads_that_a_user_has(module, write, bare, tmp_path, monkeypatch):
-    threads, make = [], module.MAKERS["main"]
+@pytest.mark.parametrize("stage", ["headroom_table", "tables", "figures"])
+def test_numbers_do_not_depend_on_the_threads_that_a_user_has(stage, bare, tmp_path, monkeypatch):
+    threads, make = [], Exhibit.make
 
-    def spy(results):
+    def spy(exhibit, results):
         threads.extend(library["num_threads"] for library in threadpool_info())
-        return make(results)
+        return make(exhibit, results)
 
-    monkeypatch.setitem(module.MAKERS, "main", spy)
+    monkeypatch.setattr(Exhibit, "make", spy)
     with threadpool_limits(2):
         assert {library["num_threads"] for library in threadpool_info()} == {2}
-        write(bare, tmp_path)
+        make_exhibits(stage, bare, tmp_path)
     assert set(threads) == {1}

@@ -18,12 +18,13 @@ _FORKS.set_forkserver_preload(["tests.workflow.preloaded"])
 def snakemake(folder: Path, overlay: dict, *arguments: str, library: Path | None = None) -> str:
     """What `snakemake --configfile <overlay> <arguments>` prints in `folder`, which must succeed.
 
-    `library` is a folder that holds a copy of src/, whose code then counts.
+    `library` is another checkout, whose code then counts.
     """
     with tempfile.TemporaryDirectory() as scratch:
         config, printed = Path(scratch, "config.yaml"), Path(scratch, "printed")
         config.write_text(yaml.safe_dump(overlay), encoding="utf-8")
         command = ["--cores", "1", "--configfile", str(config), *arguments]
+        command += ["--snakefile", str(library / "Snakefile")] if library else []
         process = _FORKS.Process(target=_call, args=(folder, command, printed, library))
         process.start()
         process.join()

@@ -8,10 +8,11 @@ from snakemake.cli import get_argument_parser
 
 from sap.pipeline import stages
 from sap.plan import manifest, notes, overlays, reporting, watched  # noqa: F401
-from sap.plan.fingerprint import SCRIPTS, fingerprint
+from sap.plan.fingerprint import fingerprint
+from tests.workflow.small_study import ROOT
 
 get_argument_parser()
 stages()
-for script in SCRIPTS.glob("*.py"):
-    fingerprint(script.stem)
+for script in ROOT.glob("workflow/scripts/*.py"):
+    fingerprint(script)
 gc.freeze()  # a fork need not look through all of this for garbage: a quarter of its time

@@ -14,38 +14,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 
-MINI = {
-    "experiment": "mini",
-    "seeds": [0],
-    "data": {
-        "name": "digits",
-        "domains": ["handwritten", "sketch", "printed"],
-        "digits": {"per_class": 12, "corpus": 400, "anchors": 12},
-    },
-    "backbone": {"prompts": ["the digit {}."], "scratch": {"width": 32, "layers": 2, "steps": 30, "batch_size": 64}},
-    "train": {"epochs": 1, "lora": {"rank": 2, "alpha": 4.0, "start": "independent"}},
-    "anchors": {"sizes": [4, 8]},
-    "evaluate": {"targets": ["sketch", "printed"]},
-    "evidence": {"headroom": False},
-    "points": [
-        {"views": ["main", "seen"], "merge": ["mean", "product_of_means", "ties"]},
-        {
-            "views": ["main", "seen", "sweep"],
-            "criterion": "taylor_absolute",
-            "prune_ratio": [0.0, 0.5],
-            "anchor_size": [4, 8],
-            "merge": "mean",
-        },
-        {
-            "views": ["ablation"],
-            "criterion": ["taylor_signed", "random"],
-            "anchor_size": 8,
-            "control": ["none", "shrunk"],
-        },
-        {"views": ["path"], "scale": [0.0, 0.5, 2.0]},
-        {"merge": ["regmean", "fltrust", "greedy_soup"], "anchor_size": 8},
-    ],
-}
+MINI = yaml.safe_load((ROOT / ".test/config.yaml").read_text(encoding="utf-8"))
 
 ATTACKED = {"views": ["attack"], "attackers": "printed", "anchor_size": 8, "merge": "mean"}
 EVERYTHING = MINI | {  # every stage has jobs: the claims are tested, too

@@ -100,10 +100,10 @@ def test_the_merge_under_a_sign_flip_is_the_one_computed_by_hand(everything, stu
 
     monkeypatch.chdir(everything.folder)
     plan = shard_plan(study, "sketch", 0, 0)
-    honest, attacker = (load_adapter(plan["clients"][name]) for name in ("handwritten", "printed"))
+    honest, attacker = (load_adapter(plan.clients[name]) for name in ("handwritten", "printed"))
     merged = Update({layer: (honest.dense(layer) - attacker.dense(layer)) / 2 for layer in honest})
-    judge, _ = load_judge(plan, plan["clients"], "cpu", 256)
-    probabilities = judge.probabilities(domain_images("sketch", plan["domains"]["sketch"]), merged)
+    judge, _ = load_judge(plan, plan.clients, "cpu", 256)
+    probabilities = judge.probabilities(domain_images("sketch", plan.domains["sketch"]), merged)
     rows, predictions = judged(everything, study, "sketch")
     labels, stored = predictions["sketch/labels"], predictions["sketch/true_probability"]
     flipped, clean = (

@@ -80,15 +80,15 @@ def test_the_next_step_that_a_damaged_file_names_heals_the_study(finished, copie
 
 STOPPED = """
 import os, runpy, sys
-from sap.evaluate import runner
+from sap.evaluate import judging
 
-def judge_points(*given, judge=runner.judge_points):
+def judge_points(*given, judge=judging.judge_points):
     for number, found in enumerate(judge(*given)):
         if number == 5:
             os.kill(os.getpid(), {signal})
         yield found
 
-runner.judge_points = judge_points
+judging.judge_points = judge_points
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -15,7 +15,7 @@ import yaml
 from snakemake.utils import update_config
 
 from sap.io import read_jsonl
-from sap.pipeline import build_study
+from sap.pipeline import build_study, stages
 from sap.plan.settings import schema
 from sap.plan.study import Study
 from tests.house.test_options import keys_of
@@ -131,7 +131,7 @@ def test_the_params_of_a_job_cannot_be_mistaken_for_one_another(study):
         for path in (folder / ".snakemake/metadata").rglob("*")
         if path.is_file()
     ]
-    assert {record["rule"] for record in records} == {*EDITS["stages"], "complete", "prune", "merge"}
+    assert {record["rule"] for record in records} == set(stages())
     for record in records:
         forms = [_form(ast.literal_eval(param)) for param in record["params"]]
         assert len(set(forms)) == len(forms), (record["rule"], record["params"])
@@ -154,9 +154,10 @@ def _form(param: object) -> object:
 
 
 def copy_library(folder: Path) -> Path:
-    """A folder with copies of src/ and workflow/, which a test may edit."""
-    for name in ("src", "workflow"):
+    """A folder with a copy of what a checkout runs by, which a test may edit."""
+    for name in ("src", "workflow", "profiles"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copy(ROOT / "Snakefile", folder)
     return folder
 
 

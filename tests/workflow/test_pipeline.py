@@ -3,12 +3,14 @@
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import yaml
 
 from sap.io import digest_file, load_tensors, read_csv, read_json, read_jsonl
-from sap.report.catalogue import FIGURES, PAGE_SUFFIXES, PAGES, TABLE_SUFFIXES, TABLES
+from sap.plans import FoldPlan
+from sap.report.catalogue import FIGURES, PAGES, TABLES
 from tests.workflow.small_study import ROOT, Workflow
 
 pytestmark = pytest.mark.slow
@@ -60,9 +62,8 @@ def test_every_rule_ran_and_left_a_log_and_a_benchmark(finished):
 
 
 def test_every_table_and_figure_is_there_in_every_format(finished):
-    tables = {f"results/tables/mini/{name}.{suffix}" for name in TABLES for suffix in TABLE_SUFFIXES}
-    tables |= {f"results/tables/mini/{name}.{suffix}" for name in PAGES for suffix in PAGE_SUFFIXES}
-    figures = {f"results/figures/mini/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")}
+    tables = {f"results/tables/mini/{file}" for each in (TABLES | PAGES).values() for file in each.files}
+    figures = {f"results/figures/mini/{file}" for each in FIGURES.values() for file in each.files}
     found = {str(path.relative_to(finished.folder)) for path in finished.glob("results/*/mini/*")}
     assert found == tables | figures | {"results/tables/mini/complete.txt"}
     assert all((finished.folder / path).stat().st_size > 0 for path in found)
@@ -147,7 +148,7 @@ def test_a_merged_file_gives_the_same_predictions_as_the_row_in_memory(copied):
             plan[key] = str(copied.folder / plan[key])
         for key in ("domains", "clients"):
             plan[key] = {name: str(copied.folder / path) for name, path in plan[key].items()}
-        judge, tests, _, _ = load_fold(plan, "cpu", 256)
+        judge, tests, _ = load_fold(msgspec.convert(plan, FoldPlan), "cpu", 256)
         probabilities = judge.probabilities(tests["sketch"], update)
         labels = predictions["sketch/labels"]
         assert np.array_equal(probabilities[np.arange(len(labels)), labels], true_probability(predictions, row))

@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from sap.report.catalogue import CHAPTER_OF, CHAPTERS, FIGURES, PAGES, TABLES
+from sap.report.catalogue import CHAPTERS, EXHIBITS, FIGURES, TABLES
 from tests.workflow.browser import Reading, missing, read
 from tests.workflow.small_study import ROOT
 
@@ -39,13 +39,8 @@ def reading(report_zip) -> Reading:
 
 
 def test_chapters_hold_every_table_and_figure_of_the_catalogue(reading):
-    titles = {f"{name}.html": f"{title} (table)" for name, title in TABLES.items()}
-    titles |= {f"{name}.html": f"{title} (page)" for name, title in PAGES.items()}
-    titles |= {f"{name}.png": f"{title} (figure)" for name, title in FIGURES.items()}
-    assert {file: result.title for file, result in reading.results.items()} == titles
-    assert {file: result.chapter for file, result in reading.results.items()} == {
-        file: CHAPTER_OF[Path(file).stem] for file in titles
-    }
+    expected = {each.files[-1]: (f"{each.title} ({each.kind})", each.chapter) for each in EXHIBITS.values()}
+    assert {file: (result.title, result.chapter) for file, result in reading.results.items()} == expected
     assert list(dict.fromkeys(result.chapter for result in reading.results.values())) == list(CHAPTERS)
 
 
@@ -55,8 +50,9 @@ def test_a_table_shows_every_row_or_says_why_it_has_none(name, reading, everythi
     file = everything.folder / f"results/tables/{everything.overlay['experiment']}/{name}.csv"
     rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
     assert shown.rows == len(rows)
-    assert TABLES[name] in shown.words
-    assert f"{name}.csv" in shown.words if rows else len(shown.words) > len(TABLES[name]) + 20
+    title = TABLES[name].title
+    assert title in shown.words
+    assert f"{name}.csv" in shown.words if rows else len(shown.words) > len(title) + 20
 
 
 def test_the_summary_shows_rendered_with_a_verdict_on_every_claim(reading, everything):
@@ -75,16 +71,11 @@ def test_a_figure_is_an_image_with_a_size(name, reading):
     assert min(reading.results[f"{name}.png"].pixels) > 100
 
 
-@pytest.mark.parametrize(
-    ("file", "source"),
-    [(f"{name}.html", f"table_{name}") for name in TABLES]
-    + [(f"{name}.html", f"page_{name}") for name in PAGES]
-    + [(f"{name}.png", f"figure_{name}") for name in FIGURES],
-)
-def test_a_caption_is_read_whole_and_rendered(file, source, reading):
-    shown = reading.results[file].caption
+@pytest.mark.parametrize("exhibit", EXHIBITS.values(), ids=lambda exhibit: exhibit.files[-1])
+def test_a_caption_is_read_whole_and_rendered(exhibit, reading):
+    shown = reading.results[exhibit.files[-1]].caption
     assert not RAW.search(shown), shown
-    assert _words(shown) == _words((ROOT / f"workflow/report/{source}.rst").read_text(encoding="utf-8"))
+    assert _words(shown) == _words(exhibit.caption)
 
 
 def test_workflow_statistics_packages_and_rules_show(reading):

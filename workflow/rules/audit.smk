@@ -12,10 +12,11 @@ rule audit:
     resources:
         **needed("audit"),
     params:
+        script=script("audit"),
         plan=plan("audit"),
         code=code("audit"),
         out=folder("audit"),
     message:
         "audit the merges for {wildcards.target}, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/audit.py --plan {params.plan:q} --code {params.code} --out {params.out:q} &> {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --code {params.code} --out {params.out:q} &> {log:q}"

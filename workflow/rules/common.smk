@@ -17,7 +17,7 @@ from sap.plan.folders import claim_results
 from sap.plan.folds import criterion_modules
 from sap.plan.ids import ID_PATTERN
 from sap.plan.notes import notes
-from sap.plan.overlays import with_values
+from sap.plan.overlays import on_shipped, with_values
 from sap.plan.records import record, version_warnings
 from sap.plan.watched import inputs_of, stamp_of
 from sap.report import catalogue
@@ -25,7 +25,9 @@ from sap.report import catalogue
 use_utf8()  # names of files are read before any rule
 
 try:
-    STUDY = build_study(with_values(config, workflow.config_settings.config_args or ()))
+    # A module's config is an overlay, and the values on the command line are not for it.
+    given = on_shipped(config) if AS_MODULE else with_values(config, workflow.config_settings.config_args or ())
+    STUDY = build_study(given)
 except SapError as error:  # a user's mistake is one sentence, not a traceback through Snakemake
     sys.exit(terminal(f"error in the config: {error}"))
 try:
@@ -68,85 +70,5 @@ wildcard_constraints:
     shard=r"\d+",
 
 
-def outputs(stage):
-    """The files of a stage's jobs: what grows is updated in place, what holds tensors must not be empty."""
-    flag = update if STAGES[stage].grows else lambda path: ensure(path, non_empty=True)
-    flagged = (".jsonl", ".safetensors") if STAGES[stage].grows else (".npy", ".safetensors")
-    return [
-        flag(path) if path.endswith(flagged) and not path.endswith(FAILED) else path for path in STAGES[stage].outputs
-    ]
-
-
-def logged(stage):
-    """Where the words of a stage's jobs go."""
-    return f"logs/{stage}/{STAGES[stage].pattern}.log"
-
-
-def timed(stage):
-    """Where Snakemake writes down the seconds of a stage's jobs."""
-    return f"results/benchmarks/{stage}/{STAGES[stage].pattern}.tsv"
-
-
-def needed(stage, **more):
-    """What a stage's jobs need: of memory and time more at each attempt, so that a job which ran out of it is retried."""
-    declared = STAGES[stage]
-    grows = lambda amount: lambda wildcards, attempt: amount * attempt
-    return {
-        **({"gpu": GPU} if declared.gpu else {}),
-        "mem_mb": grows(declared.memory),
-        "runtime": grows(declared.minutes),
-        **more,
-    }
-
-
-def folder(stage, inside=""):
-    """Params function: the job's folder, or one inside it."""
-    return lambda wildcards: f"{STAGES[stage].root}/{STAGES[stage].pattern}".format(**wildcards) + inside
-
-
-def plan(stage):
-    """Params function: the job's plan as a file whose name carries its hash."""
-    return lambda wildcards: manifest.store_plan(STUDY.plan(stage, **wildcards), stage)
-
-
-def planned_inputs(stage):
-    """Input function: the files that the job's plan names."""
-    return lambda wildcards: STAGES[stage].inputs(STUDY.plan(stage, **wildcards))
-
-
-def settings(stage, *names):
-    """Params function: canonical JSON of exactly what `stage` reads for the ids in the wildcards."""
-    return lambda wildcards: canonical(STUDY.settings_of(stage, "/".join(wildcards[name] for name in names)))
-
-
-def code(stage, *modules):
-    """Fingerprint of the stage's code, and of modules that it finds by name: a changed formula counts, no comment."""
-    store_code(PACKAGES, stage, *modules)
-    return code_of(PACKAGES, stage, *modules)
-
-
-def reported(stage, kind, names, suffix):
-    """One output per table, page or figure, each with its own caption and its chapter in `snakemake --report`.
-
-    One label only: of two, Snakemake makes a switch where values happen to be halved, and fails at a missing half.
-    """
-    return {
-        name: report(
-            f"results/{stage}/{STUDY.name}/{name}.{suffix}",
-            caption=f"../report/{kind}_{name}.rst",
-            category=STUDY.name,
-            subcategory=catalogue.CHAPTER_OF[name],
-            labels={"result": f"{title} ({kind})"},
-        )
-        for name, title in names.items()
-    }
-
-
-def finished(stage):
-    """What a stage's jobs write last, and what of them failed."""
-    return [f"{job.folder}/{name}" for job in STUDY.jobs if job.stage.name == stage for name in job.stage.marks]
-
-
 REPORT = reporting.report_plan(STUDY)
 REPORT_PLAN = manifest.store_plan(REPORT, f"report-{STUDY.name}")
-LATER_TABLES = {name: title for name, title in catalogue.TABLES.items() if name != catalogue.HEADROOM}

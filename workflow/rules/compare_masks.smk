@@ -12,11 +12,11 @@ rule compare_masks:
     resources:
         **needed("compare_masks"),
     params:
+        script=script("compare_masks"),
         plan=plan("compare_masks"),
         code=code("compare_masks"),
         out=folder("compare_masks"),
     message:
         "compare the masks, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/compare_masks.py --plan {params.plan:q} --code {params.code} --out {params.out:q}"
-        " &> {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --code {params.code} --out {params.out:q}" " &> {log:q}"

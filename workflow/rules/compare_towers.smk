@@ -12,11 +12,11 @@ rule compare_towers:
     resources:
         **needed("compare_towers"),
     params:
+        script=script("compare_towers"),
         plan=plan("compare_towers"),
         code=code("compare_towers"),
         out=folder("compare_towers"),
     message:
         "compare the towers, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/compare_towers.py --plan {params.plan:q} --code {params.code} --out {params.out:q}"
-        " &> {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --code {params.code} --out {params.out:q}" " &> {log:q}"

@@ -17,9 +17,10 @@ rule complete:
         f"results/benchmarks/complete/{STUDY.name}.tsv"
     threads: 1
     params:
+        script=script("complete"),
         plan=REPORT_PLAN,
         out=subpath(output[0], parent=True),
     message:
         "see whether any row failed"
     shell:
-        "python workflow/scripts/complete.py --plan {params.plan:q} --out {params.out:q} &> {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --out {params.out:q} &> {log:q}"

@@ -16,6 +16,7 @@ rule diagnose:
     resources:
         **needed("diagnose"),
     params:
+        script=script("diagnose"),
         code=code("diagnose"),
         size=lambda wildcards: STUDY.settings_of("diagnose", wildcards.id)["size"],
         names=[client.name for client in STUDY.clients],
@@ -24,6 +25,6 @@ rule diagnose:
     message:
         "diagnose the clients, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/diagnose.py --clients {params.clients:q} --names {params.names:q}"
+        "python {params.script:q} --clients {params.clients:q} --names {params.names:q}"
         " --gradients {input.gradients:q} --size {params.size} --seed {wildcards.seed}"
         " --code {params.code} --out {params.out:q} &> {log:q}"

@@ -13,6 +13,7 @@ rule draw_anchors:
     resources:
         **needed("draw_anchors"),
     params:
+        script=script("draw_anchors"),
         settings=settings("draw_anchors", "id"),
         code=code("draw_anchors"),
         files=stamp_of(captions_of(STUDY.settings["anchors"])),
@@ -21,5 +22,5 @@ rule draw_anchors:
     message:
         "draw the anchors {wildcards.id}"
     shell:
-        "python workflow/scripts/draw_anchors.py --settings {params.settings:q} --backbone {params.backbone:q}"
+        "python {params.script:q} --settings {params.settings:q} --backbone {params.backbone:q}"
         " --code {params.code} --out {params.out:q} &> {log:q}"

@@ -12,6 +12,7 @@ rule embed_classes:
     resources:
         **needed("embed_classes"),
     params:
+        script=script("embed_classes"),
         settings=settings("embed_classes", "id"),
         code=code("embed_classes"),
         backbone=subpath(input.backbone, parent=True),
@@ -19,5 +20,5 @@ rule embed_classes:
     message:
         "embed the class prompts {wildcards.id}"
     shell:
-        "python workflow/scripts/embed_classes.py --backbone {params.backbone:q} --settings {params.settings:q}"
+        "python {params.script:q} --backbone {params.backbone:q} --settings {params.settings:q}"
         " --code {params.code} --out {params.out:q} &> {log:q}"

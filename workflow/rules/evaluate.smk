@@ -16,12 +16,13 @@ rule evaluate:
         batch_size=STUDY.settings["evaluate"]["batch_size"],
         cache_activations=int(STUDY.settings["evaluate"]["cache_activations"]),
     params:
+        script=script("evaluate"),
         plan=plan("evaluate"),
         code=code("evaluate"),
         out=folder("evaluate"),
     message:
         "evaluate on {wildcards.target}, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/evaluate.py --plan {params.plan:q} --batch-size {resources.batch_size}"
+        "python {params.script:q} --plan {params.plan:q} --batch-size {resources.batch_size}"
         " --cache-activations {resources.cache_activations}"
         " --code {params.code} --out {params.out:q} &> {log:q}"

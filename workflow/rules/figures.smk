@@ -7,18 +7,19 @@ rule figures:
     input:
         reporting.report_inputs(STUDY),
     output:
-        expand("results/figures/{experiment}/{name}.pdf", experiment=STUDY.name, name=catalogue.FIGURES),
-        **reported("figures", "figure", catalogue.FIGURES, "png"),
+        plain("figures"),
+        **reported("figures"),
     log:
         f"logs/figures/{STUDY.name}.log",
     benchmark:
         f"results/benchmarks/figures/{STUDY.name}.tsv"
     threads: 1
     params:
+        script=script("figures"),
         plan=REPORT_PLAN,
-        code=code("figures"),
+        code=code("figures", *catalogue.modules_of("figures")),
         out=subpath(output[0], parent=True),
     message:
         "draw the figures of {params.out}"
     shell:
-        "python workflow/scripts/figures.py --plan {params.plan:q} --out {params.out:q} &> {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --out {params.out:q} &> {log:q}"

@@ -12,10 +12,11 @@ rule headroom:
     resources:
         **needed("headroom"),
     params:
+        script=script("headroom"),
         plan=plan("headroom"),
         code=code("headroom"),
         out=folder("headroom"),
     message:
         "headroom on {wildcards.domain}, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/headroom.py --plan {params.plan:q} --code {params.code} --out {params.out:q} &> {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --code {params.code} --out {params.out:q} &> {log:q}"

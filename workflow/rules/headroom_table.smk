@@ -7,18 +7,19 @@ rule headroom_table:
     input:
         [path for stage in ("headroom", "prepare_domain") for path in finished(stage)],
     output:
-        expand("results/tables/{experiment}/headroom.{suffix}", experiment=STUDY.name, suffix=["csv", "md", "tex"]),
-        **reported("tables", "table", {catalogue.HEADROOM: catalogue.TABLES[catalogue.HEADROOM]}, "html"),
+        plain("headroom_table"),
+        **reported("headroom_table"),
     log:
         f"logs/headroom_table/{STUDY.name}.log",
     benchmark:
         f"results/benchmarks/headroom_table/{STUDY.name}.tsv"
     threads: 1
     params:
+        script=script("tables"),
         plan=REPORT_PLAN,
-        code=code("tables"),
+        code=code("tables", *catalogue.modules_of("headroom_table")),
         out=subpath(output[0], parent=True),
     message:
         "write the headroom into {params.out}"
     shell:
-        "python workflow/scripts/tables.py --headroom --plan {params.plan:q} --out {params.out:q} 2>&1 | tee {log:q}"
+        "python {params.script:q} --headroom --plan {params.plan:q} --out {params.out:q} 2>&1 | tee {log:q}"

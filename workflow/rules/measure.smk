@@ -18,6 +18,7 @@ rule measure:
     resources:
         **needed("measure"),
     params:
+        script=script("measure"),
         settings=settings("measure", "id"),
         share=settings("train_client", "train_id", "trainee"),
         code=code("measure"),
@@ -30,7 +31,7 @@ rule measure:
     message:
         "measure {wildcards.trainee}, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/measure.py --client {wildcards.trainee:q} --seed {wildcards.seed}"
+        "python {params.script:q} --client {wildcards.trainee:q} --seed {wildcards.seed}"
         " --settings {params.settings:q} --share {params.share:q} --adapter {params.adapter:q}"
         " --backbone {params.backbone:q} --classes {params.classes:q} --inputs {params.inputs:q}"
         " --code {params.code} --upload {params.upload:q} --out {params.out:q} &> {log:q}"

@@ -12,10 +12,11 @@ rule merge:
     resources:
         **needed("merge"),
     params:
+        script=script("merge"),
         plan=plan("merge"),
         code=code("merge"),
         out=folder("merge"),
     message:
         "merge {wildcards.point} for {wildcards.target}, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/merge.py --plan {params.plan:q} --code {params.code} --out {params.out:q} &> {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --code {params.code} --out {params.out:q} &> {log:q}"

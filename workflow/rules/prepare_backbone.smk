@@ -12,6 +12,7 @@ rule prepare_backbone:
     resources:
         **needed("prepare_backbone"),
     params:
+        script=script("prepare_backbone"),
         settings=settings("prepare_backbone", "id"),
         code=code("prepare_backbone"),
         files=stamp_of(files_of(STUDY.settings["backbone"])),
@@ -19,5 +20,5 @@ rule prepare_backbone:
     message:
         "prepare the backbone {wildcards.id}"
     shell:
-        "python workflow/scripts/prepare_backbone.py --settings {params.settings:q}"
+        "python {params.script:q} --settings {params.settings:q}"
         " --code {params.code} --threads {threads} --out {params.out:q} 2>&1 | tee {log:q}"

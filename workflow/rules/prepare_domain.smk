@@ -10,6 +10,7 @@ rule prepare_domain:
     resources:
         **needed("prepare_domain"),
     params:
+        script=script("prepare_domain"),
         settings=settings("prepare_domain", "id"),
         code=code("prepare_domain"),
         listing=lambda wildcards: listing_of(STUDY.settings["data"], wildcards.domain),  # images come and go
@@ -17,5 +18,5 @@ rule prepare_domain:
     message:
         "decode {wildcards.domain}"
     shell:
-        "python workflow/scripts/prepare_domain.py --domain {wildcards.domain:q} --settings {params.settings:q}"
+        "python {params.script:q} --domain {wildcards.domain:q} --settings {params.settings:q}"
         " --code {params.code} --threads {threads} --out {params.out:q} &> {log:q}"

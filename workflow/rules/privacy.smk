@@ -12,10 +12,11 @@ rule privacy:
     resources:
         **needed("privacy"),
     params:
+        script=script("privacy"),
         plan=plan("privacy"),
         code=code("privacy"),
         out=folder("privacy"),
     message:
         "attack the privacy of the uploads, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/privacy.py --plan {params.plan:q} --code {params.code} --out {params.out:q} &> {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --code {params.code} --out {params.out:q} &> {log:q}"

@@ -12,10 +12,11 @@ rule probe:
     resources:
         **needed("probe"),
     params:
+        script=script("probe"),
         plan=plan("probe"),
         code=code("probe"),
         out=folder("probe"),
     message:
         "probe the features, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/probe.py --plan {params.plan:q} --code {params.code} --out {params.out:q} &> {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --code {params.code} --out {params.out:q} &> {log:q}"

@@ -15,6 +15,7 @@ rule prune:
     resources:
         **needed("prune"),
     params:
+        script=script("prune"),
         settings=lambda wildcards: canonical(STUDY.point(wildcards.point).settings),
         # With that of the point's criterion, which the stage finds by its name.
         code=lambda wildcards: code("prune", *criterion_modules(STUDY.point(wildcards.point).settings)),
@@ -25,6 +26,6 @@ rule prune:
     message:
         "prune {wildcards.trainee} at {wildcards.point}, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/prune.py --client {wildcards.trainee:q} --seed {wildcards.seed}"
+        "python {params.script:q} --client {wildcards.trainee:q} --seed {wildcards.seed}"
         " --adapter {params.adapter:q} {params.gradients:q} {params.statistics:q} --settings {params.settings:q}"
         " --code {params.code} --out {params.out:q} &> {log:q}"

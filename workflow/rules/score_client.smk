@@ -17,6 +17,7 @@ rule score_client:
     resources:
         **needed("score_client"),
     params:
+        script=script("score_client"),
         settings=settings("score_client", "id"),
         code=code("score_client"),
         adapter=subpath(input.adapter, parent=True),
@@ -26,6 +27,6 @@ rule score_client:
     message:
         "score {wildcards.trainee}, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/score_client.py --client {wildcards.trainee:q} --seed {wildcards.seed}"
+        "python {params.script:q} --client {wildcards.trainee:q} --seed {wildcards.seed}"
         " --adapter {params.adapter:q} --backbone {params.backbone:q} --anchors {params.anchors:q}"
         " --settings {params.settings:q} --code {params.code} --out {params.out:q} &> {log:q}"

@@ -14,6 +14,7 @@ rule train_client:
     resources:
         **needed("train_client"),
     params:
+        script=script("train_client"),
         settings=settings("train_client", "id", "trainee"),
         code=code("train_client"),
         backbone=subpath(input.backbone, parent=True),
@@ -24,6 +25,6 @@ rule train_client:
     message:
         "train {wildcards.trainee}, seed {wildcards.seed}"
     shell:
-        "python workflow/scripts/train_client.py --trainee {wildcards.trainee:q} --seed {wildcards.seed}"
+        "python {params.script:q} --trainee {wildcards.trainee:q} --seed {wildcards.seed}"
         " --settings {params.settings:q} --backbone {params.backbone:q} --classes {params.classes:q}"
         " --domains {params.domains:q} --code {params.code} --upload {params.upload:q} --out {params.out:q} &> {log:q}"

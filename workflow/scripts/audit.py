@@ -21,15 +21,16 @@ def main(args: argparse.Namespace) -> None:
     # no device slot: the merges stay where the updates are, on the CPU
     from sap.evaluate.rows import row_keys
     from sap.failures import sentence_of, writable, write_failures
-    from sap.io import canonical, digest, read_plan, sealed, sealed_rows, write_jsonl
+    from sap.io import canonical, digest, sealed, sealed_rows, write_jsonl
+    from sap.plans import FoldPlan, read_plan
 
-    plan = read_plan(args.plan)
+    plan = read_plan(args.plan, FoldPlan)
     path = args.out / "audit.jsonl"
     # Beside the output: Snakemake puts that of a failed or killed job back to what it was before it.
     side = Path(f"{args.out}.progress")
     # what the merge depends on, and what is measured of it
     found = row_keys(plan)
-    keys = {point["id"]: digest(canonical([found[point["id"], plan["target"]], args.code])) for point in plan["points"]}
+    keys = {point.id: digest(canonical([found[point.id, plan.target], args.code])) for point in plan.points}
     kept: dict[str, dict[str, dict]] = {}  # point -> layer -> row
     for row in sealed_rows(path)[0] + sealed_rows(side / path.name)[0]:
         if keys.get(row["point"]) == row["key"]:
@@ -40,23 +41,23 @@ def main(args: argparse.Namespace) -> None:
         write_jsonl(folder / path.name, [row for point in sorted(kept) for row in kept[point].values()])
 
     failed = []
-    missing = [point for point in plan["points"] if point["id"] not in kept]
+    missing = [point for point in plan.points if point.id not in kept]
     if missing:
-        from sap.audit import audit_point
         from sap.evaluate.composer import load_clients, load_composer
         from sap.progress import bar
+        from sap.stages.audit.run import audit_point
 
         composer, saved = load_composer(plan, load_clients(plan)), time.monotonic()
         try:
             for point in bar(missing, desc="merges", unit="merge", mininterval=2):
-                names = {"point": point["id"], "target": plan["target"], "seed": plan["seed"]}
+                names = {"point": point.id, "target": plan.target, "seed": plan.seed}
                 try:
-                    rows = [writable(row) for row in audit_point(composer, point["settings"])]
+                    rows = [writable(row) for row in audit_point(composer, point.settings)]
                 except Exception as error:
                     failed.append({"stage": "audit", **names, "error": sentence_of(error)})
                     continue
-                names |= {"key": keys[point["id"]], "layers": len(rows)}
-                kept[point["id"]] = {row["layer"]: sealed(names | row) for row in rows}
+                names |= {"key": keys[point.id], "layers": len(rows)}
+                kept[point.id] = {row["layer"]: sealed(names | row) for row in rows}
                 if time.monotonic() - saved > args.save_every:
                     write(side)
                     saved = time.monotonic()

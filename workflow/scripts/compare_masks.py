@@ -8,10 +8,7 @@ from sap.cli import run
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    plan = (
-        '{"seed", "clients": {name: adapter folder}, "gradients": {draw: {client: folder}}, "sizes": [], "ratios": []}'
-    )
-    parser.add_argument("--plan", required=True, help=f"JSON file: {plan}")
+    parser.add_argument("--plan", required=True, help="the plan of one seed, results/plans/compare_masks-*.json")
     parser.add_argument("--code", required=True, help="fingerprint of the stage's code, for meta.json")
     parser.add_argument("--out", type=Path, required=True, help="folder for masks.csv, kept.csv and meta.json")
     return parser.parse_args()
@@ -19,42 +16,21 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     # no device slot: selections and ranks of one layer at a time
-    from sap.compose import LazyGradients
-    from sap.io import read_plan, seed_of, write_csv
-    from sap.progress import bar
+    from sap.io import write_csv
+    from sap.plans import read_plan
     from sap.provenance import Clock, save_meta
-    from sap.prune.magnitude import magnitude
-    from sap.prune.taylor import taylor_absolute
-    from sap.stats.masks import kept_by_layer, mask_agreement
-    from sap.update import load_adapter
+    from sap.stages.compare_masks.plan import MasksPlan
+    from sap.stages.compare_masks.run import KEPT_COLUMNS, PAIR_COLUMNS, compare_masks
 
-    clock, plan = Clock(), read_plan(args.plan)
-    ratios, names = plan["ratios"], {"seed": plan["seed"]}
-    sources = [(draw, size) for draw in sorted(map(int, plan["gradients"])) for size in sorted(plan["sizes"])]
-    pairs, kept, inputs = [], [], {}
-    for client, folder in bar(plan["clients"].items(), desc="clients", unit="client", mininterval=2):
-        update = load_adapter(folder)
-        files = {draw: Path(folders[client]) / "gradients.safetensors" for draw, folders in plan["gradients"].items()}
-        gradients = {(draw, size): LazyGradients(files[str(draw)], size) for draw, size in sources}
-        layers = (
-            {source: taylor_absolute(update.dense(layer), found[layer]) for source, found in gradients.items()}
-            | {("magnitude", 0): magnitude(update.dense(layer))}
-            for layer in update
-        )
-        for row in mask_agreement(layers, ratios, seed_of("compare-masks", client, plan["seed"])):
-            (draw_a, size_a), (draw_b, size_b) = row.pop("source_a"), row.pop("source_b")
-            sides = {"draw_a": draw_a, "size_a": size_a, "draw_b": draw_b, "size_b": size_b}
-            pairs.append(names | {"client": client} | sides | row)
-        shown = gradients[sources[0][0], max(plan["sizes"])]
-        whole = {layer: taylor_absolute(update.dense(layer), shown[layer]) for layer in update}
-        kept += [names | {"client": client} | row for row in kept_by_layer(whole, ratios)]
-        inputs[f"adapter {client}"] = Path(folder) / "adapter_model.safetensors"
-        inputs |= {f"gradients {draw} {client}": path for draw, path in files.items()}
-    columns = ["seed", "client", "ratio", "draw_a", "size_a", "draw_b", "size_b", "jaccard", "chance", "spearman"]
-    write_csv(args.out / "masks.csv", pairs, columns)
-    write_csv(args.out / "kept.csv", kept, ["seed", "client", "ratio", "layer", "entries", "kept"])
-    settings = {"sizes": plan["sizes"], "ratios": ratios}
-    save_meta(args.out, clock.meta("compare_masks", settings, inputs, args.code, seed=plan["seed"]))
+    clock, plan = Clock(), read_plan(args.plan, MasksPlan)
+    pairs, kept = compare_masks(plan)
+    write_csv(args.out / "masks.csv", pairs, PAIR_COLUMNS)
+    write_csv(args.out / "kept.csv", kept, KEPT_COLUMNS)
+    inputs = {f"adapter {name}": Path(folder) / "adapter_model.safetensors" for name, folder in plan.clients.items()}
+    for draw, folders in plan.gradients.items():
+        inputs |= {f"gradients {draw} {name}": Path(f) / "gradients.safetensors" for name, f in folders.items()}
+    settings = {"sizes": list(plan.sizes), "ratios": list(plan.ratios)}
+    save_meta(args.out, clock.meta("compare_masks", settings, inputs, args.code, seed=plan.seed))
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from sap.failures import hand_back
+    from sap.findings.failed import EMPTY, failed_frame  # after parsing: --help stays instant
     from sap.io import write_text
     from sap.report.catalogue import COMPLETE
-    from sap.report.failures import EMPTY, failed_frame  # after parsing: --help stays instant
     from sap.report.frame import load_results
 
     results = load_results(args.plan)

@@ -4,6 +4,7 @@ import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sap.cli import run
 from sap.devices import claim_device
@@ -27,9 +28,9 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from sap.evaluate.rows import RowStore, row_keys
     from sap.failures import write_failures
-    from sap.io import read_plan
+    from sap.plans import FoldPlan, read_plan
 
-    plan = read_plan(args.plan)
+    plan = read_plan(args.plan, FoldPlan)
     keys, store = row_keys(plan), RowStore(args.out)
     # Beside the outputs: Snakemake puts those of a failed or killed job back to what they were before it.
     side = RowStore(f"{args.out}.progress")
@@ -58,15 +59,15 @@ def main(args: argparse.Namespace) -> None:
     side.remove()
 
 
-def judged(args: argparse.Namespace, plan: dict, wanted: dict, failed: list) -> Iterator[tuple]:
+def judged(args: argparse.Namespace, plan: Any, wanted: dict, failed: list) -> Iterator[tuple]:
     """(row, probabilities, labels) of every wanted row; what cannot be computed joins `failed`."""
     device, _slot = claim_device()
+    from sap.evaluate.judging import judge_points
     from sap.evaluate.load import load_fold
-    from sap.evaluate.runner import judge_points
     from sap.progress import bar
 
-    judge, tests, scenarios, trained = load_fold(plan, device, args.batch_size, bool(args.cache_activations))
-    rows = judge_points(plan, wanted, judge, tests, scenarios, trained, failed)
+    judge, tests, fold = load_fold(plan, device, args.batch_size, bool(args.cache_activations))
+    rows = judge_points(plan, wanted, judge, tests, fold, failed)
     yield from bar(rows, total=len(wanted), desc="rows", unit="row", mininterval=2)
 
 

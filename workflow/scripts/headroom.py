@@ -21,25 +21,26 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     device, _slot = claim_device()
     from sap.failures import sentence_of, write_failures
-    from sap.io import read_plan, save_tensors
-    from sap.probe.headroom import CEILINGS, headroom
+    from sap.io import save_tensors
+    from sap.plans import read_plan
     from sap.probe.inputs import ADAPTER_FILE, model_files
     from sap.provenance import Clock, save_meta
+    from sap.stages.headroom.plan import HeadroomPlan
+    from sap.stages.headroom.run import ceilings_of, headroom
 
     clock = Clock()
-    plan = read_plan(args.plan)
+    plan = read_plan(args.plan, HeadroomPlan)
     failed = []
     try:
         arrays, facts = headroom(plan, device, args.batch_size)
     except Exception as error:  # the other domains go on
-        arrays, facts, seed = {}, {}, int(next(iter(plan["pooled"] | plan["oracle"])))
-        failed.append({"stage": "headroom", "domain": plan["domain"], "seed": seed, "error": sentence_of(error)})
+        arrays, facts = {}, {}
+        failed.append({"stage": "headroom", "domain": plan.domain, "seed": plan.seed, "error": sentence_of(error)})
     write_failures(args.out, failed)
     save_tensors(args.out / "headroom.safetensors", arrays)
-    inputs = model_files(plan) | {"images": Path(plan["data"]) / "index.csv"}
-    for kind in CEILINGS:
-        inputs |= {f"{kind} {seed}": Path(folder) / ADAPTER_FILE for seed, folder in plan[kind].items()}
-    settings = {name: plan[name] for name in ("dataset", "domain", "precision", "images")}
+    inputs = model_files(plan) | {"images": Path(plan.data) / "index.csv"}
+    inputs |= {f"{kind} {plan.seed}": Path(folder) / ADAPTER_FILE for kind, folder in ceilings_of(plan).items()}
+    settings = {name: getattr(plan, name) for name in ("dataset", "domain", "precision", "images")}
     save_meta(args.out, clock.meta("headroom", settings, inputs, args.code, device, **facts))
 
 

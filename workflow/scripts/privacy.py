@@ -19,21 +19,23 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     device, _slot = claim_device()
     from sap.failures import write_failures
-    from sap.io import read_plan, write_csv
+    from sap.io import write_csv
+    from sap.plans import read_plan
     from sap.probe.inputs import fold_files
-    from sap.probe.privacy import privacy
     from sap.provenance import Clock, save_meta
+    from sap.stages.privacy.plan import PrivacyPlan
+    from sap.stages.privacy.run import privacy
 
     clock = Clock()
-    plan = read_plan(args.plan)
+    plan = read_plan(args.plan, PrivacyPlan)
     scores, uploads, failed = privacy(plan, device, args.batch_size)
     columns = ["seed", "client", "point", "score", "auc", "auc_low", "auc_high", "tpr", "members", "non_members"]
     write_csv(args.out / "privacy.csv", scores, columns)
     columns = ["seed", "client", "point", "entries", "kept", "factor_bytes", "entry_bytes", "saved"]
     write_csv(args.out / "bytes.csv", uploads, columns)
     write_failures(args.out, failed)
-    settings = {name: plan[name] for name in ("dataset", "precision", "images", "shares")}
-    facts = {"seed": plan["seed"], "points": [point["id"] for point in plan["points"]]}
+    settings = {name: getattr(plan, name) for name in ("dataset", "precision", "images", "shares")}
+    facts = {"seed": plan.seed, "points": [point.id for point in plan.points]}
     save_meta(args.out, clock.meta("privacy", settings, fold_files(plan), args.code, device, **facts))
 
 

@@ -21,21 +21,23 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     device, _slot = claim_device()
     from sap.failures import write_failures
-    from sap.io import read_plan, save_tensors, write_csv
+    from sap.io import save_tensors, write_csv
+    from sap.plans import read_plan
     from sap.probe.inputs import fold_files
-    from sap.probe.style import probe
     from sap.provenance import Clock, save_meta
+    from sap.stages.probe.plan import ProbePlan
+    from sap.stages.probe.run import probe
 
     clock = Clock()
-    plan = read_plan(args.plan)
+    plan = read_plan(args.plan, ProbePlan)
     arrays, rows, failed = probe(plan, device, args.batch_size)
     save_tensors(args.out / "probe.safetensors", arrays)
     columns = ["seed", "point", "domain_accuracy", "class_accuracy", "n", "n_train", "norm"]
     write_csv(args.out / "probe.csv", rows, columns)
-    settings = {name: plan[name] for name in ("dataset", "precision", "images")}
+    settings = {name: getattr(plan, name) for name in ("dataset", "precision", "images")}
     facts = {
-        "seed": plan["seed"],
-        "domains": list(plan["domains"]),
+        "seed": plan.seed,
+        "domains": list(plan.domains),
         "points": [row["point"] for row in rows],
     }
     write_failures(args.out, failed)

@@ -11,6 +11,7 @@ from sap.errors import SapError
 from sap.factors import Factors
 from sap.io import canonical
 from sap.lowrank import truncate
+from sap.plans import FoldPlan
 from sap.saliency.judge import AnchorJudge
 from sap.update import Update
 
@@ -28,14 +29,14 @@ class Scenarios:
 
     def __init__(
         self,
-        plan: Mapping[str, Any],
+        plan: FoldPlan,
         trained: Mapping[str, Update],
         compose: Compose,
         load: Callable[[str], Update],
         public: Callable[[], AnchorJudge],
     ) -> None:
         self._plan, self._load, self._public = plan, load, public
-        self._honest = {name: trained[name] for name in plan["clients"]}
+        self._honest = {name: trained[name] for name in plan.clients}
         self._compose = compose
         self._clean = compose({}, None)
         self._last: tuple[str, dict[str, Update]] = ("", {})
@@ -71,7 +72,7 @@ class Scenarios:
         attack, names = settings["attack"], settings["attackers"]
         key = canonical([attack, names])
         if self._last[0] != key:
-            folders = {name: self._plan["poisoned"][name].get(canonical(attack)) for name in names}
+            folders = {name: self._plan.poisoned[name].get(canonical(attack)) for name in names}
             if all(folders.values()):
                 found = {name: self._load(folder) for name, folder in folders.items()}
             else:
@@ -82,7 +83,7 @@ class Scenarios:
                     options,
                     self._honest,
                     names,
-                    self._plan["seed"],
+                    self._plan.seed,
                     gradients=lambda update: judge.gradients(update)[1],
                     root=lambda: judge.root(self._honest[names[0]]),
                 )

@@ -13,6 +13,7 @@ import sap.prune  # noqa: F401  both imports register their methods
 from sap.compose import Composer, LazyGradients, LazyTensors
 from sap.evaluate.counts import sample_count
 from sap.io import load_tensors
+from sap.plans import FoldPlan
 from sap.saliency.gradients import alignment_gradients
 from sap.saliency.judge import AnchorJudge
 from sap.update import Update, load_adapter
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
     from sap.clip.backbone import Backbone
 
 
-def load_composer(
-    plan: Mapping[str, Any], trained: Mapping[str, Update], backbone: "Backbone | None" = None
-) -> Composer:
+def load_composer(plan: FoldPlan, trained: Mapping[str, Update], backbone: "Backbone | None" = None) -> Composer:
     """What merges the clients of a fold at any point.
 
     `backbone` is loaded from the plan where None is given and a point's method reads the anchors themselves.
@@ -32,24 +31,24 @@ def load_composer(
 
 
 def composers(
-    plan: Mapping[str, Any], trained: Mapping[str, Update], backbone: "Backbone | None" = None
+    plan: FoldPlan, trained: Mapping[str, Update], backbone: "Backbone | None" = None
 ) -> Callable[[Mapping[str, Update], Mapping[str, float] | None], Composer]:
     """Makes the Composer of a fold in which `replaced` clients upload something else, and weights are others.
 
     Gradients of what was replaced are computed from the anchors when a point asks for them; all others are read.
     """
-    counts = {name: sample_count(folder) for name, folder in plan["clients"].items()}
+    counts = {name: sample_count(folder) for name, folder in plan.clients.items()}
     stored, statistics = _gradients(plan), _statistics(plan)
 
     @cache
     def model() -> "Backbone":
         from sap.clip.backbone import load_backbone
 
-        return backbone or load_backbone(plan["backbone"])
+        return backbone or load_backbone(plan.backbone)
 
     @cache
     def anchors(saliency: str, size: int) -> tuple[Tensor, Tensor]:
-        found = load_tensors(Path(plan["anchors"][saliency]) / "anchors.safetensors")
+        found = load_tensors(Path(plan.anchors[saliency]) / "anchors.safetensors")
         return model().normalise(found["images"][:size]), found["tokens"][:size]
 
     @cache
@@ -60,7 +59,7 @@ def composers(
         return judged(settings["saliency"], settings["anchor_size"], settings["alignment"])
 
     def compose(replaced: Mapping[str, Update], weights: Mapping[str, float] | None) -> Composer:
-        clients = {name: replaced.get(name, trained[name]) for name in plan["clients"]}
+        clients = {name: replaced.get(name, trained[name]) for name in plan.clients}
 
         @cache
         def computed(client: str, saliency: str, size: int, alignment: str, reduction: str) -> dict[str, Tensor]:
@@ -73,17 +72,17 @@ def composers(
                 return stored(settings, client)
             return computed(client, *(settings[n] for n in ("saliency", "anchor_size", "alignment", "reduction")))
 
-        return Composer(clients, counts if weights is None else weights, gradients, plan["seed"], statistics, judge)
+        return Composer(clients, counts if weights is None else weights, gradients, plan.seed, statistics, judge)
 
     return compose
 
 
-def load_clients(plan: Mapping[str, Any]) -> dict[str, Update]:
+def load_clients(plan: FoldPlan) -> dict[str, Update]:
     """The uploads of a plan's clients, without a backbone to check them against."""
-    return {name: load_adapter(folder) for name, folder in plan["clients"].items()}
+    return {name: load_adapter(folder) for name, folder in plan.clients.items()}
 
 
-def _gradients(plan: Mapping[str, Any]) -> Callable[[Mapping[str, Any], str], LazyGradients]:
+def _gradients(plan: FoldPlan) -> Callable[[Mapping[str, Any], str], LazyGradients]:
     """Reader of the gradients that a point's settings ask for: (settings, client) -> {layer: tensor}."""
 
     @cache
@@ -91,12 +90,12 @@ def _gradients(plan: Mapping[str, Any]) -> Callable[[Mapping[str, Any], str], La
         return LazyGradients(Path(folder) / "gradients.safetensors", size)
 
     def read(settings: Mapping[str, Any], client: str) -> LazyGradients:
-        return opened(plan["gradients"][settings["saliency"]][client], settings["anchor_size"])
+        return opened(plan.gradients[settings["saliency"]][client], settings["anchor_size"])
 
     return read
 
 
-def _statistics(plan: Mapping[str, Any]) -> Callable[[Mapping[str, Any], str], Mapping[str, Tensor]]:
+def _statistics(plan: FoldPlan) -> Callable[[Mapping[str, Any], str], Mapping[str, Tensor]]:
     """Reader of the statistics that a point's settings ask for: (settings, client) -> {"{layer}/{kind}": tensor}."""
 
     @cache
@@ -104,6 +103,6 @@ def _statistics(plan: Mapping[str, Any]) -> Callable[[Mapping[str, Any], str], M
         return LazyTensors(Path(folder) / "statistics.safetensors")
 
     def read(settings: Mapping[str, Any], client: str) -> Mapping[str, Tensor]:
-        return ChainMap(*(opened(plan["statistics"][kind][client]) for kind in settings["measured"].values()))
+        return ChainMap(*(opened(plan.statistics[kind][client]) for kind in settings["measured"].values()))
 
     return read

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,50 +16,54 @@ from sap.evaluate.composer import composers
 from sap.evaluate.rows import TRIGGERED, VALIDATION, domain_of, row_domains
 from sap.evaluate.runner import DomainImages, Judge
 from sap.io import load_tensors
+from sap.plans import FoldPlan, ModelPlan
 from sap.saliency.gradients import check_visual
 from sap.saliency.judge import AnchorJudge
+from sap.serve._api import Fold
 from sap.update import Update, check_update, load_adapter
 
 
 def load_fold(
-    plan: Mapping[str, Any], device: str, batch_size: int, cache_activations: bool = True
-) -> tuple[Judge, dict[str, DomainImages], Scenarios, dict[str, Update]]:
-    """(judge, images by the rows' names of them, what merges points, trained updates by name) of one shard plan.
+    plan: FoldPlan, device: str, batch_size: int, cache_activations: bool = True
+) -> tuple[Judge, dict[str, DomainImages], Fold]:
+    """(judge, images by the rows' names of them, the clients and what can be asked of them) of one shard plan.
 
     Every upload is checked against the backbone's layers before anything is computed.
     """
-    names = {name for point in plan["points"] for name in row_domains(point, plan["target"], plan["domains"])}
-    patch = plan.get("patch_size", 0.0)
-    tests = {name: domain_images(name, plan["domains"][domain_of(name)], patch) for name in sorted(names)}
-    folders = plan["clients"] | {kind: plan[kind] for kind in ("pooled", "oracle") if plan[kind]}
+    names = {name for point in plan.points for name in row_domains(point, plan.target, plan.domains)}
+    patch = plan.patch_size
+    tests = {name: domain_images(name, plan.domains[domain_of(name)], patch) for name in sorted(names)}
+    folders = plan.clients | plan.whole
     judge, trained = load_judge(plan, folders, device, batch_size, cache_activations)
-    return judge, tests, _scenarios(plan, trained, judge.backbone), trained
+    asked = _scenarios(plan, trained, judge.backbone)
+    fold = Fold(tuple(plan.clients), trained, asked.merge, asked.client, asked.facts, asked.anchor_loss)
+    return judge, tests, fold
 
 
-def _scenarios(plan: Mapping[str, Any], trained: Mapping[str, Update], backbone: Backbone) -> Scenarios:
+def _scenarios(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone) -> Scenarios:
     shapes = _shapes(backbone)
 
     @cache
     def public() -> AnchorJudge:
-        size = plan["public"]["size"]
-        found = load_tensors(Path(plan["public"]["anchors"]) / "anchors.safetensors")
+        size = plan.public.size
+        found = load_tensors(Path(plan.public.anchors) / "anchors.safetensors")
         return AnchorJudge(backbone, backbone.normalise(found["images"][:size]), found["tokens"][:size])
 
     return Scenarios(plan, trained, composers(plan, trained, backbone), lambda folder: _adapter(folder, shapes), public)
 
 
 def load_judge(
-    plan: Mapping[str, Any], folders: Mapping[str, str], device: str, batch_size: int, cache_activations: bool = True
+    plan: ModelPlan, folders: Mapping[str, str], device: str, batch_size: int, cache_activations: bool = True
 ) -> tuple[Judge, dict[str, Update]]:
     """(judge, updates by name): a plan's backbone, classes and precision, and the uploads in `folders`, checked."""
-    backbone = load_backbone(plan["backbone"], device)
-    classes = load_tensors(Path(plan["classes"]) / "text_features.safetensors")
+    backbone = load_backbone(plan.backbone, device)
+    classes = load_tensors(Path(plan.classes) / "text_features.safetensors")
     features = classes["features"].to(device)
     shapes = _shapes(backbone)
     trained = {name: _adapter(folder, shapes) for name, folder in folders.items()}
     layers = {layer for update in trained.values() for layer in update}
     first_block = first_adapted(backbone.model, layers) if cache_activations else None
-    judge = Judge(backbone, features, float(classes["logit_scale"]), batch_size, plan["precision"], first_block)
+    judge = Judge(backbone, features, float(classes["logit_scale"]), batch_size, plan.precision, first_block)
     return judge, trained
 
 

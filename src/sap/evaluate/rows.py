@@ -24,6 +24,7 @@ from sap.io import (
     sealed_rows,
     write_jsonl,
 )
+from sap.plans import FoldPlan, PointPlan
 
 FIELDS = {"predicted": np.int16, "probability": np.float32, "true_probability": np.float32}
 TRIGGERED, VALIDATION = " (triggered)", " (validation)"  # after a domain's name: not its plain test images
@@ -158,7 +159,7 @@ def digest_arrays(labels: np.ndarray, arrays: Mapping[str, np.ndarray]) -> str:
     return found.hexdigest()[:16]
 
 
-def row_domains(point: Mapping[str, Any], target: str, domains: Iterable[str]) -> list[str]:
+def row_domains(point: PointPlan, target: str, domains: Iterable[str]) -> list[str]:
     """What a point of a fold plan is judged on, as the rows name it.
 
     The held-out domain; with "seen" all domains, as in the fold that holds none out; with "triggered" also the held-out
@@ -166,9 +167,9 @@ def row_domains(point: Mapping[str, Any], target: str, domains: Iterable[str]) -
     """
     domains = list(domains)
     held_out = [target] if target in domains else domains
-    judged = domains if point["seen"] else held_out
-    judged = [*judged, *(f"{domain}{TRIGGERED}" for domain in held_out if point.get("triggered"))]
-    return [*judged, *(f"{domain}{VALIDATION}" for domain in domains if point.get("select") and domain != target)]
+    judged = domains if point.seen else held_out
+    judged = [*judged, *(f"{domain}{TRIGGERED}" for domain in held_out if point.triggered)]
+    return [*judged, *(f"{domain}{VALIDATION}" for domain in domains if point.select and domain != target)]
 
 
 def domain_of(name: str) -> str:
@@ -176,61 +177,61 @@ def domain_of(name: str) -> str:
     return name.removesuffix(TRIGGERED).removesuffix(VALIDATION)
 
 
-def row_keys(plan: Mapping[str, Any]) -> dict[Name, str]:
+def row_keys(plan: FoldPlan) -> dict[Name, str]:
     """Key of every row that a shard plan asks for: {(point id, domain): key}.
 
     A key covers what the number depends on: settings, code, backbone, uploads, sample counts, gradients, test images
     (through the checksums in index.csv) and text features, each by the digest in its meta.json.
     """
-    clients = {name: _digests(folder, *UPLOAD) for name, folder in plan["clients"].items()}
-    counts = {name: sample_count(folder) for name, folder in plan["clients"].items()}
-    whole = {kind: _digests(plan[kind], *UPLOAD) for kind in ("pooled", "oracle") if plan[kind]}
+    clients = {name: _digests(folder, *UPLOAD) for name, folder in plan.clients.items()}
+    counts = {name: sample_count(folder) for name, folder in plan.clients.items()}
+    whole = {kind: _digests(folder, *UPLOAD) for kind, folder in plan.whole.items()}
     measured = {
         stage: {
             kind: {name: _digests(folder, f"{stage}.safetensors") for name, folder in folders.items()}
-            for kind, folders in plan[stage].items()
+            for kind, folders in getattr(plan, stage).items()
         }
         for stage in ("gradients", "statistics")
     }
-    features = _digests(plan["classes"], "text_features.safetensors")
-    backbone = _digests(plan["backbone"], "open_clip_config.json", "open_clip_model.safetensors")
-    images = {domain: _digests(folder, "index.csv") for domain, folder in plan["domains"].items()}
+    features = _digests(plan.classes, "text_features.safetensors")
+    backbone = _digests(plan.backbone, "open_clip_config.json", "open_clip_model.safetensors")
+    images = {domain: _digests(folder, "index.csv") for domain, folder in plan.domains.items()}
     keys = {}
-    for point in plan["points"]:
-        settings = point["settings"]
-        reads: dict[str, Any] = {"settings": settings, "code": point["code"]}
+    for point in plan.points:
+        settings = point.settings
+        reads: dict[str, Any] = {"settings": settings, "code": point.code}
         reads |= {"features": features, "backbone": backbone}
-        if settings["kind"] in ("merge", "ensemble", "ensemble_logits"):
-            reads |= {"clients": clients, "seed": plan["seed"]}
-            reads |= {"counts": counts} if settings["kind"] == "merge" else {}
-        elif settings["kind"] == "client":
-            reads["clients"] = clients[settings["client"]]
-        elif settings["kind"] in whole:
-            reads["clients"] = whole[settings["kind"]]
+        for read in point.reads:
+            if read == "clients":
+                reads |= {"clients": clients, "seed": plan.seed}
+            elif read == "counts":
+                reads["counts"] = counts
+            else:
+                reads[read] = clients[settings["client"]] if read == "client" else whole[read]
         if "saliency" in settings:
             reads["gradients"] = measured["gradients"][settings["saliency"]]
         if "measured" in settings:
             reads["statistics"] = [measured["statistics"][kind] for kind in settings["measured"].values()]
         if "attack" in settings:
             reads |= _attack_digests(plan, settings)
-        for domain in row_domains(point, plan["target"], plan["domains"]):
+        for domain in row_domains(point, plan.target, plan.domains):
             looks = {"images": images[domain_of(domain)]} | ({} if domain in images else {"on": domain})
             if domain.endswith(TRIGGERED):
-                looks["patch_size"] = plan["patch_size"]
+                looks["patch_size"] = plan.patch_size
             if domain.endswith(VALIDATION):
-                looks["anchors"] = _digests(plan["public"]["anchors"], "anchors.safetensors")
-            keys[point["id"], domain] = digest(canonical(reads | looks), 16)
+                looks["anchors"] = _digests(plan.public.anchors, "anchors.safetensors")
+            keys[point.id, domain] = digest(canonical(reads | looks), 16)
     return keys
 
 
-def _attack_digests(plan: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _attack_digests(plan: FoldPlan, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The uploads that the attackers trained wrongly, or the clients and anchors that they start from."""
     attack = canonical(settings["attack"])
-    folders = [plan["poisoned"][name].get(attack) for name in settings["attackers"]]
-    reads: dict[str, Any] = {"anchors": _digests(plan["public"]["anchors"], "anchors.safetensors")}
+    folders = [plan.poisoned[name].get(attack) for name in settings["attackers"]]
+    reads: dict[str, Any] = {"anchors": _digests(plan.public.anchors, "anchors.safetensors")}
     if None not in folders:
         return reads | {"poisoned": [_digests(folder, *UPLOAD) for folder in folders]}
-    return reads | {"clients": {name: _digests(folder, *UPLOAD) for name, folder in plan["clients"].items()}}
+    return reads | {"clients": {name: _digests(folder, *UPLOAD) for name, folder in plan.clients.items()}}
 
 
 def _digests(folder: str, *names: str) -> list[str]:

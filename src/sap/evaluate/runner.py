@@ -1,10 +1,8 @@
-"""Judge many points with one loaded model: apply an update, predict, restore, next."""
+"""Judge many updates with one loaded model: apply one, predict, restore, next."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,18 +12,11 @@ from sap.clip.backbone import Backbone
 from sap.clip.precision import resolve
 from sap.clip.tower import above, below, first_adapted
 from sap.errors import MachineError, SapError, out_of_memory
-from sap.evaluate.rows import VALIDATION, row_domains
-from sap.failures import sentence_of, writable
 from sap.update import Update
 
 CACHE_BYTES = 2**31  # of test images (or what enters the first adapted block) in main memory
 
 Head = Callable[[torch.Tensor], torch.Tensor]  # unit-norm image features (b, E) -> what is asked of them
-
-ENSEMBLES = {  # the clients' (K, n, C) logits -> probabilities: the function space answer to a merge
-    "ensemble": lambda each: np.mean([softmax(logits) for logits in each], axis=0, dtype=np.float32),
-    "ensemble_logits": lambda each: softmax(np.mean(each, axis=0, dtype=np.float32)),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,89 +141,3 @@ class Judge:
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Rows of (n, C) float32 logits as probabilities."""
     return torch.from_numpy(logits).softmax(1).numpy()
-
-
-def judge_points(
-    plan: Mapping[str, Any],
-    wanted: Mapping[tuple[str, str], str],
-    judge: Judge,
-    tests: Mapping[str, DomainImages],
-    scenarios: Any,
-    trained: Mapping[str, Update],
-    failed: list[dict[str, Any]],
-) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
-    """Yield (row, probabilities (n, C), labels (n,)) for every wanted (point id, domain) with its key.
-
-    A point that cannot be merged or judged costs no other its rows: its own join `failed`, each with the error.
-
-    `scenarios` (sap.evaluate.attacked) makes the update of a server-side setting; `trained` holds the clients by name,
-    and "pooled" and "oracle" under those names. `plan` is a shard plan. A row of validation images also has the merged
-    model's `anchor_loss`; the rows of a point under attack say what becomes of the attack.
-    """
-    for point in plan["points"]:
-        asked = row_domains(point, plan["target"], plan["domains"])
-        left = [domain for domain in asked if (point["id"], domain) in wanted]
-        if not left:
-            continue
-        try:
-            for row, *predicted in _judged(plan, point, list(left), judge, tests, scenarios, trained):
-                found = writable({"key": wanted[point["id"], row["domain"]], **row}), *predicted
-                left.remove(row["domain"])
-                yield found
-        except Exception as error:
-            names = {"point": point["id"], "target": plan["target"], "seed": plan["seed"]}
-            failure = {"stage": "evaluate", **names, "error": sentence_of(error)}
-            failed += [failure | {"domain": domain} for domain in left]
-
-
-def _judged(
-    plan: Mapping[str, Any],
-    point: Mapping[str, Any],
-    domains: list[str],
-    judge: Judge,
-    tests: Mapping[str, DomainImages],
-    scenarios: Any,
-    trained: Mapping[str, Update],
-) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
-    """The rows of one point on some domains, without their keys; arguments as for `judge_points`."""
-    settings = point["settings"]
-    kind = settings["kind"]
-    start = time.perf_counter()
-    update = _update_of(settings, scenarios, trained) if kind not in ENSEMBLES else None
-    norm = update.norm() if update is not None else None
-    attacked = kind == "merge" and "attack" in settings
-    facts = scenarios.facts(settings, update) if attacked else {}
-    merged = time.perf_counter() - start
-    for domain in domains:
-        start = time.perf_counter()
-        if kind in ENSEMBLES:
-            each = [judge.logits(tests[domain], trained[name]) for name in plan["clients"]]
-            probabilities = ENSEMBLES[kind](each)
-        else:
-            probabilities = judge.probabilities(tests[domain], update)
-        row = {
-            "point": point["id"],
-            "kind": kind,
-            "target": plan["target"],
-            "seed": plan["seed"],
-            "domain": domain,
-            "precision": judge.precision,
-            "norm": norm,
-            "seconds": round(time.perf_counter() - start + merged / len(domains), 4),
-            "settings": settings,
-            **facts,
-        }
-        if domain.endswith(VALIDATION):
-            row["anchor_loss"] = scenarios.anchor_loss(update)
-        yield row, probabilities, tests[domain].labels
-
-
-def _update_of(settings: Mapping[str, Any], scenarios: Any, trained: Mapping[str, Update]) -> Update | None:
-    kind = settings["kind"]
-    if kind == "zero_shot":
-        return None
-    if kind == "client":
-        return scenarios.client(settings)
-    if kind in ("pooled", "oracle"):
-        return trained[kind]
-    return scenarios.merge(settings)

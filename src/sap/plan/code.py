@@ -13,13 +13,13 @@ from sap.plan.stage import RESULTS
 
 
 @cache
-def code_of(packages: tuple[str, ...], *entries: str) -> str:
+def code_of(packages: tuple[str, ...], *entries: str | Path) -> str:
     """Fingerprint of modules or scripts, and of the installed versions of `packages` (config: versions.invalidate)."""
     found = fingerprint(*entries)
     return digest(f"{found} {canonical(_versions(packages))}") if packages else found
 
 
-def store_code(packages: tuple[str, ...], *entries: str) -> None:
+def store_code(packages: tuple[str, ...], *entries: str | Path) -> None:
     """Keep in results/plans/code-<fingerprint>.json what a fingerprint stands for, so that a change can be named."""
     path = _path(code_of(packages, *entries))
     if not path.exists():

@@ -1,7 +1,8 @@
 """What code a result depends on: a hash over the syntax trees of everything a script or module imports from sap.
 
-Comments, docstrings, formatting and modification times do not count. `__init__.py` files count only where
-they are imported by name: registering one more merge method does not change the others.
+Modules are named ("sap.compose"), scripts are paths: they lie in a checkout. Comments, docstrings, formatting and
+modification times do not count. `__init__.py` files count only where they are imported by name: registering one more
+merge method does not change the others.
 """
 
 import ast
@@ -12,7 +13,6 @@ import sap
 from sap.io import digest
 
 ROOT = Path(sap.__file__).parent
-SCRIPTS = ROOT.parents[1] / "workflow" / "scripts"
 
 # These carry messages, names, provenance and scheduling; no number depends on them.
 SILENT = frozenset(
@@ -31,31 +31,34 @@ SILENT = frozenset(
 
 
 @cache
-def fingerprint(*entries: str) -> str:
-    """Ten hex digits for the import closure of `entries`: modules ("sap.compose") or scripts ("train_client")."""
+def fingerprint(*entries: str | Path) -> str:
+    """Ten hex digits for the import closure of `entries`: modules, or scripts of which only the name counts."""
     return digest("\n".join(f"{name} {tree}" for name, tree in trees(*entries).items()))
 
 
-def trees(*entries: str) -> dict[str, str]:
+def trees(*entries: str | Path) -> dict[str, str]:
     """What `fingerprint` covers: {module or script: digest of its syntax tree}, sorted by name."""
-    return {name: _tree(name) for name in closure(*entries)}
+    return {name: _tree(path) for name, path in sorted(_files(*entries).items())}
 
 
-def closure(*entries: str) -> list[str]:
+def closure(*entries: str | Path) -> list[str]:
     """Sorted names of the entries and of every sap module that they import, directly or not."""
-    seen: set[str] = set()
+    return sorted(_files(*entries))
+
+
+def _files(*entries: str | Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
     waiting = list(entries)
     while waiting:
-        name = waiting.pop()
-        if name not in seen:
-            seen.add(name)
-            waiting.extend(_imports(name))
-    return sorted(seen)
+        entry = waiting.pop()
+        name, path = (entry.stem, entry) if isinstance(entry, Path) else (entry, _path(entry))
+        if name not in found:
+            found[name] = path
+            waiting.extend(_imports(path))
+    return found
 
 
 def _path(name: str) -> Path:
-    if not name.startswith("sap"):
-        return SCRIPTS / f"{name}.py"
     stem = ROOT.joinpath(*name.split(".")[1:])
     return stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
 
@@ -66,8 +69,8 @@ def _parsed(path: Path) -> ast.Module:
 
 
 @cache
-def _tree(name: str) -> str:
-    tree = _parsed(_path(name))
+def _tree(path: Path) -> str:
+    tree = _parsed(path)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
             node, clean=False
@@ -77,9 +80,9 @@ def _tree(name: str) -> str:
 
 
 @cache
-def _imports(name: str) -> tuple[str, ...]:
+def _imports(path: Path) -> tuple[str, ...]:
     found: set[str] = set()
-    for node in ast.walk(_parsed(_path(name))):
+    for node in ast.walk(_parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:

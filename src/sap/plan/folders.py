@@ -20,6 +20,19 @@ from sap.plan.stage import RESULTS
 FOLDER = Path(RESULTS) / "experiments" / ".runs"
 
 
+def from_here(folder: str | Path) -> Path:
+    """A folder as seen from the working folder where it lies inside, so that both may move together; else absolute.
+
+    Raises SapError for the folder of a workflow that nobody cloned: its scripts run from there.
+    """
+    path, here = Path(folder).absolute(), Path.cwd()
+    if not path.is_dir():
+        raise SapError(
+            f"{folder} is no folder on this machine. Clone the repository, and name its Snakefile by a path."
+        )
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def claim_results(folder: Path = FOLDER) -> int | None:
     """Take the results for the working folder, until the process ends; returns the descriptor that holds them.
 

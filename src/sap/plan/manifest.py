@@ -4,7 +4,6 @@ Their names carry a hash of their content, so a job's command changes exactly wh
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,27 @@ from sap.plan.folds import point_modules
 from sap.plan.points import attacked_clients
 from sap.plan.stage import RESULTS
 from sap.plan.study import Study
+from sap.plans import as_json
 
 STORED: set[str] = set()  # every path that `store_plan` has returned in this process
 
 
-def store_plan(plan: Mapping[str, Any], slug: str) -> str:
-    """Write a plan under a name that carries its hash, unless it is there; returns the path."""
-    path = Path(RESULTS) / "plans" / f"{slug}-{digest(canonical(plan))}.json"
+def store_plan(plan: Any, slug: str) -> str:
+    """Write a plan (sap.plans) under a name that carries its hash, unless it is there; returns the path."""
+    plain = as_json(plan)
+    path = Path(RESULTS) / "plans" / f"{slug}-{digest(canonical(plain))}.json"
     if not path.exists():
         # On one line: indented, thousands of points take eight times as long.
-        write_text(path, json.dumps(plan, allow_nan=False) + "\n")
+        write_text(path, json.dumps(plain, allow_nan=False) + "\n")
     STORED.add(str(path))
+    return str(path)
+
+
+def store_caption(caption: str, name: str) -> str:
+    """Write results/plans/captions/NAME.rst, unless it is there; returns its absolute path, as a rule can name it."""
+    path = (Path(RESULTS) / "plans" / "captions" / f"{name}.rst").absolute()
+    if not path.exists() or path.read_text(encoding="utf-8") != caption:
+        write_text(path, caption)
     return str(path)
 
 

@@ -8,24 +8,42 @@ import yaml
 
 from sap.errors import SapError
 
+SHIPPED = Path(__file__).with_name("config.yaml")  # in a checkout a link to the one at its root
+
+
+def base_config() -> Path:
+    """The config below all overlays: config.yaml of the working folder, or the shipped one where there is none."""
+    own = Path("config.yaml")
+    return own if own.exists() else SHIPPED
+
 
 def read_config(
-    overlays: Sequence[str | Path], base: str | Path = "config.yaml", values: Sequence[str] = ()
+    overlays: Sequence[str | Path], base: str | Path | None = None, values: Sequence[str] = ()
 ) -> dict[str, Any]:
     """`base` with each overlay and then `values` (see `with_values`) on top: mappings merge, anything else replaces.
 
-    Raises SapError for a file that is missing or is no YAML mapping, and for a value that is no YAML.
+    Without `base` it is `base_config()`. Raises SapError for a file that is missing or is no YAML mapping, and for a
+    value that is no YAML.
     """
     config: dict[str, Any] = {}
-    for path in (base, *overlays):
-        try:
-            read = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise SapError(f"{path} cannot be read as a config ({error}). Name a YAML file.") from error
-        if not isinstance(read, Mapping):
-            raise SapError(f"{path} is no config: a YAML mapping was expected. Start from config.yaml.")
-        config = _merged(config, read)
+    for path in (base or base_config(), *overlays):
+        config = _merged(config, _read(path))
     return with_values(config, values)
+
+
+def on_shipped(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` as an overlay on the shipped one: what a workflow gives its module."""
+    return _merged(_read(SHIPPED), config)
+
+
+def _read(path: str | Path) -> Mapping[str, Any]:
+    try:
+        read = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise SapError(f"{path} cannot be read as a config ({error}). Name a YAML file.") from error
+    if not isinstance(read, Mapping):
+        raise SapError(f"{path} is no config: a YAML mapping was expected. Start from config.yaml.")
+    return read
 
 
 def with_values(config: Mapping[str, Any], values: Sequence[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sap.errors import SapError
 from sap.plan.ids import make_id
+from sap.plan.settings import schema
 from sap.point import DEFAULTS
 
 _SWEPT = (
@@ -159,20 +160,13 @@ def attack_of(settings: Mapping[str, Any], declared: Mapping[str, Any]) -> str:
 
 def references(kinds: tuple[str, ...], clients: list[str]) -> Iterator[Point]:
     """Floors and ceilings as points: zero-shot, each client alone, ensemble, pooled, oracle."""
-    names = {
-        "zero_shot": "zero-shot",
-        "ensemble": "output ensemble (probabilities)",
-        "ensemble_logits": "output ensemble (logits)",
-        "pooled": "pooled LoRA",
-        "oracle": "oracle",
-    }
+    declared = schema()["$defs"]["kinds"]
     for kind in kinds:
-        if kind == "client":
-            for client in clients:
-                settings = {"kind": "client", "client": client}
-                yield Point(make_id(f"client-{client}", settings), f"client {client}", ("main", "seen"), settings)
-        else:
-            yield Point(make_id(kind, {"kind": kind}), names[kind], ("main", "seen"), {"kind": kind})
+        title, alone = declared[kind]["title"], "client" in declared[kind]["reads"]
+        for client in clients if alone else [None]:
+            settings = {"kind": kind} | ({"client": client} if alone else {})
+            slug, label = (f"{kind}-{client}", f"{title} {client}") if alone else (kind, title)
+            yield Point(make_id(slug, settings), label, ("main", "seen"), settings)
 
 
 def gradient_of(settings: Mapping[str, Any]) -> Gradient:

@@ -15,11 +15,10 @@ from sap.io import read_json
 from sap.plan import checks
 from sap.plan.code import version_of
 from sap.plan.datasets import classes_of, domains_of
+from sap.plan.overlays import SHIPPED
 from sap.registry import unknown
 
-ROOT = Path(__file__).parents[3]
-SCHEMA_PATH = ROOT / "workflow" / "schemas" / "config.schema.json"
-SHIPPED_PATH = ROOT / "config.yaml"
+SCHEMA_PATH = Path(__file__).with_name("config.schema.json")
 
 
 @cache
@@ -56,7 +55,7 @@ def load_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 @cache
 def shipped_points() -> list[dict[str, Any]]:
     """The resolved blocks of the shipped config.yaml: rows that a study has because nobody named others."""
-    blocks = yaml.safe_load(SHIPPED_PATH.read_text(encoding="utf-8"))["points"]
+    blocks = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))["points"]
     return _resolved([_listed(block, number) for number, block in enumerate(blocks)])
 
 

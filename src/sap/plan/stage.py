@@ -46,8 +46,8 @@ class Stage:
     files, upload: names of what a finished job leaves for itself, and of what its client hands over
     identify: (study, *what) -> Identity; `what` says which, where a study has several (a draw of the anchors)
     jobs: the jobs that a study needs, upstream first
-    plan: (study, **place) -> what a job reads, as plain JSON, where it is given a plan
-    inputs: plan -> the files that such a job waits for
+    plan: (study, **place) -> what a job reads, a frozen type that knows its inputs (sap.plans)
+    options: dataclass of `sap.config.option` fields: its section of the config, under its name
     uses: paths that a study's jobs on demand may make: `unused` keeps them
     beside: the stage among whose files its own lie, where they have no folder of their own
     named: components of the path that name settings: 2 where the first of `place` belongs to them, 0 where none does
@@ -62,8 +62,8 @@ class Stage:
     identify: Callable[..., Identity]
     jobs: Callable[["Study"], Iterable["Job"]]
     upload: tuple[str, ...] = ()
-    plan: Callable[..., Mapping[str, Any]] | None = None
-    inputs: Callable[[Mapping[str, Any]], list[str]] | None = None
+    plan: Callable[..., Any] | None = None
+    options: type | None = None
     uses: Callable[["Study"], Iterable[str]] = no_jobs
     beside: str = ""
     named: int = 1

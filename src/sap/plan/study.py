@@ -107,7 +107,7 @@ class Study(Asked):
         found = {(job.stage.name, job.name): job.identity.fields for job in self.jobs if job.stage.named}
         return found | {(name, self.id(name)): self.identity(name).fields for name in on_demand}
 
-    def plan(self, stage: str, id: str, **place: str) -> Mapping[str, Any]:
+    def plan(self, stage: str, id: str, **place: str) -> Any:
         """What the job behind a path reads; SapError for an id of another config."""
         self.settings_of(stage, id)
         return self.stages[stage].plan(self, **{n: int(v) if n in NUMBERS else v for n, v in place.items()})

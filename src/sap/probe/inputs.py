@@ -1,14 +1,13 @@
 """Which images a probe sees, drawn evenly over the classes, and the files that a fold plan names."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sap.clip.checkpoint import WEIGHTS_FILE
 from sap.data.store import Domain
 from sap.evaluate.runner import DomainImages
+from sap.plans import FoldPlan, ModelPlan
 
 ADAPTER_FILE = "adapter_model.safetensors"
 
@@ -51,21 +50,21 @@ def some_images(store: Domain, split: str, most: int, seed: int) -> DomainImages
     return DomainImages(store.images, rows, store.labels[rows])
 
 
-def fold_files(plan: Mapping[str, Any]) -> dict[str, Path]:
+def fold_files(plan: FoldPlan) -> dict[str, Path]:
     """Name -> file of everything that a fold plan's points are computed from, for meta.json."""
     files = model_files(plan)
-    files |= {f"images {name}": Path(folder) / "index.csv" for name, folder in plan["domains"].items()}
-    files |= {f"adapter {name}": Path(folder) / ADAPTER_FILE for name, folder in plan["clients"].items()}
+    files |= {f"images {name}": Path(folder) / "index.csv" for name, folder in plan.domains.items()}
+    files |= {f"adapter {name}": Path(folder) / ADAPTER_FILE for name, folder in plan.clients.items()}
     for stage in ("gradients", "statistics"):
-        for kind, folders in plan[stage].items():
+        for kind, folders in getattr(plan, stage).items():
             files |= {f"{kind} {name}": Path(folder) / f"{stage}.safetensors" for name, folder in folders.items()}
-    files |= {f"anchors {kind}": Path(folder) / "anchors.safetensors" for kind, folder in plan["anchors"].items()}
+    files |= {f"anchors {kind}": Path(folder) / "anchors.safetensors" for kind, folder in plan.anchors.items()}
     return files
 
 
-def model_files(plan: Mapping[str, Any]) -> dict[str, Path]:
+def model_files(plan: ModelPlan) -> dict[str, Path]:
     """Name -> file of the frozen model and the class texts of a plan."""
     return {
-        "backbone": Path(plan["backbone"]) / WEIGHTS_FILE,
-        "classes": Path(plan["classes"]) / "text_features.safetensors",
+        "backbone": Path(plan.backbone) / WEIGHTS_FILE,
+        "classes": Path(plan.classes) / "text_features.safetensors",
     }

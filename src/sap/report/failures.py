@@ -1,66 +1,24 @@
-"""Rows that could not be computed: a table of their own, and marks where other tables would have shown them."""
+"""Rows that could not be computed, marked where a table would have shown them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import pandas as pd
 
 from sap.report.frame import Results
-from sap.report.table import MISSING, Column, Table, text
+from sap.report.table import MISSING, Column, Table
 
 MARK = "failed"
-EMPTY = "Every row could be computed."
-NOTES = (
-    "What failed is marked in the other tables; what builds on it is missing there. The next run tries it again. "
-    "What nobody foresaw stands with its traceback in the job's log under `logs/`.",
-)
-READS = {  # table -> the stages whose failed rows it lacks; all others read `evaluate` alone
-    "claims": ("evaluate", "probe", "privacy"),
-    "audit": ("audit",),
-    "audit_layers": ("audit",),
-    "ledger": ("audit",),
-    "probe": ("probe",),
-    "privacy": ("privacy",),
-    "headroom": ("headroom",),
-    "trainings": (),
-    "towers": (),
-    "masks": (),
-    "cost": (),
-    "failed": (),
-}
 MOST = 5  # failures that a note quotes
 
 
-def failed_frame(results: Results) -> pd.DataFrame:
-    """One row per stage, method (or client) and sentence: stage, what, point, where, rows, sentence."""
-    records = []
-    for (stage, what, sentence), rows in _named(results).groupby(["stage", "what", "error"], sort=False):
-        where = ", ".join(dict.fromkeys(_place(row) for _, row in rows.iterrows()))
-        records.append(
-            {"stage": stage, "what": what, "point": rows["point"].iloc[0], "where": where, "rows": len(rows)}
-            | {"sentence": sentence}
-        )
-    return pd.DataFrame(records)
-
-
-def failed_table(results: Results) -> Table:
-    """Everything that failed, with its sentence."""
-    columns = [
-        Column("what", text("what")),
-        Column("rows", text("rows")),
-        Column("where", text("where")),
-        Column("why", text("sentence")),
-    ]
-    return Table(failed_frame(results), columns, EMPTY, section="stage", notes=NOTES)
-
-
-def marked(table: Table, name: str, results: Results) -> Table:
-    """The table NAME with its failed rows marked.
+def marked(table: Table, reads: Collection[str], results: Results) -> Table:
+    """A table that shows rows of the stages `reads`, with those that failed marked.
 
     They say `failed` where a missing number would stand, CSV has a column `failed` with the sentence, and the notes
     quote it.
     """
-    failures = _named(results)
-    failures = failures[failures["stage"].isin(READS.get(name, ("evaluate",)))]
+    failures = named(results)
+    failures = failures[failures["stage"].isin(reads)]
     if failures.empty:
         return table
     frame, columns = table.frame, table.columns
@@ -85,7 +43,7 @@ def _quoted(failures: pd.DataFrame) -> Iterable[str]:
         yield f"Failed, too: {len(each) - MOST} more, see `failed.md`."
 
 
-def _named(results: Results) -> pd.DataFrame:
+def named(results: Results) -> pd.DataFrame:
     """The failed rows with `what`: the method's label, else the client or the domain."""
     labels = results.points["label"].to_dict()
 
@@ -95,12 +53,3 @@ def _named(results: Results) -> pd.DataFrame:
         return f"client {row['client']}" if pd.notna(row["client"]) else f"domain {row['domain']}"
 
     return results.failures.assign(what=[what(row) for _, row in results.failures.iterrows()])
-
-
-def _place(row: pd.Series) -> str:
-    """`sketch; seed 0`; of a row on another domain than the held-out one `sketch on printed; seed 0`."""
-    parts = [f"client {row['client']}"] if pd.notna(row["client"]) else []
-    if pd.notna(row["target"]):
-        elsewhere = pd.notna(row["domain"]) and row["domain"] != row["target"]
-        parts = [f"{row['target']} on {row['domain']}" if elsewhere else row["target"]]
-    return "; ".join([*parts, f"seed {row['seed']}"])

@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 
 from sap.errors import SapError
-from sap.io import read_plan
+from sap.plans import read_plan
 from sap.report import readers
 from sap.report.outcomes import Outcomes
-from sap.report.readers import AGREEMENT_COLUMNS, LAYER_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,8 @@ class Results:
     rows: one row per (point, target, seed, domain) that was evaluated (ROW_COLUMNS; sap.report.outcomes reads the
         predictions behind it); target "none" is the fold that holds no domain out
     trainings: one row per trainee and seed: name, kind, domains, seed, corrupted, TRAINING_FACTS (NaN: no meta.json)
-    saliency, measured: one row per scored or measured client and seed: client, seed, seconds, peak_memory_bytes
     audit: one row per audited (point, target, seed, layer): AUDIT_COLUMNS, see sap.audit
-    agreement, layers: the concatenated diagnoses (AGREEMENT_COLUMNS, LAYER_COLUMNS)
-    evidence: the concatenated csv files of the stages behind the claims, by file name without suffix: towers, masks,
-        kept, probe, privacy, bytes; empty frames where the experiment has none
+    files: (stage, name) -> the NAME.csv of all its jobs, one below the other; an empty frame where there is none
     failures: one row per row that could not be computed: FAILURE_COLUMNS, `folder` its job's (NaN: no such thing)
     """
 
@@ -37,12 +33,8 @@ class Results:
     points: pd.DataFrame
     rows: pd.DataFrame
     trainings: pd.DataFrame
-    saliency: pd.DataFrame
-    measured: pd.DataFrame
     audit: pd.DataFrame
-    agreement: pd.DataFrame
-    layers: pd.DataFrame
-    evidence: Mapping[str, pd.DataFrame]
+    files: Mapping[tuple[str, str], pd.DataFrame]
     failures: pd.DataFrame
 
     @property
@@ -108,6 +100,10 @@ class Results:
         found = [(entry, locate(self.root, f"{entry['folder']}/meta.json")) for entry in entries]
         return [(entry, path.parent) for entry, path in found if path]
 
+    def costs(self, stage: str) -> pd.DataFrame:
+        """`seconds` and `peak_memory_bytes` of each job of a stage; NaN where it is not done."""
+        return readers.costs(self.planned(stage), _finder(self.root))
+
     def in_view(self, view: str) -> list[str]:
         """Ids of the merge points that belong to a view, in plan order."""
         inside = self.points["views"].map(lambda views: view in views) & (self.points["kind"] == "merge")
@@ -122,7 +118,7 @@ def load_results(plan_path: str | Path) -> Results:
     cannot be read is a SapError.
     """
     plan_path = Path(plan_path)
-    plan = read_plan(plan_path)
+    plan = read_plan(plan_path, dict)
     missing = {"experiment", "domains", "targets", "seeds", "points", "folds"} - set(plan)
     if missing:
         raise SapError(
@@ -137,19 +133,14 @@ def collect(plan: Mapping[str, Any], root: Path, live: bool = False) -> Results:
     With `live` the rows that running or killed evaluations have saved so far count, too, and damaged ones are left out.
     """
     found = _finder(root)
-    diagnoses = [job["folder"] for job in readers.planned(plan, "diagnose")]
     return Results(
         plan=plan,
         root=root,
         points=readers.points(plan["points"]),
         rows=readers.rows(plan, found, live),
         trainings=readers.trainings(plan.get("trainees", []), found),
-        saliency=readers.saliency(readers.planned(plan, "score_client"), found),
-        measured=readers.saliency(readers.planned(plan, "measure"), found),
         audit=readers.audit(plan, found),
-        agreement=readers.tables([f"{folder}/agreement.csv" for folder in diagnoses], AGREEMENT_COLUMNS, found),
-        layers=readers.tables([f"{folder}/saliency.csv" for folder in diagnoses], LAYER_COLUMNS, found),
-        evidence=readers.evidence(plan, found),
+        files=readers.Files(plan, found),
         failures=readers.failures(plan, found, live),
     )
 

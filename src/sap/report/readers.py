@@ -23,19 +23,9 @@ SETTING_COLUMNS = [
     "scale", "control", "statistics", "unit", "count", "prune_top", "rank", "attacker_weight",
 ]  # fmt: skip
 POINT_COLUMNS = [
-    "attack",
-    "attackers",
-    "seeds",
-    "label",
-    "views",
-    "needs",
-    "family",
-    "kind",
-    "client",
-    "merge",
-    "merge_key",
+    "attack", "attackers", "seeds", "label", "views", "needs", "family", "kind", "client", "merge", "merge_key",
     *SETTING_COLUMNS,
-]
+]  # fmt: skip
 AUDIT_COLUMNS = [
     "point", "target", "seed", "layer", "coefficients", "unexplained", "cross", "denominator", "norm_ratio", "energy",
     "survivors", "order", "scale", "rank", "upload_bytes",
@@ -43,12 +33,6 @@ AUDIT_COLUMNS = [
 TRAINING_FACTS = [
     "seconds", "peak_memory_bytes", "upload_bytes", "sample_count", "val_accuracy", "start_accuracy", "device",
 ]  # fmt: skip
-AGREEMENT_COLUMNS = ["seed", "layer", "client_a", "client_b", "cosine", "sign_conflict", "weighted_conflict"]
-LAYER_COLUMNS = [
-    "seed", "client", "layer", "entries", "delta_norm", "gradient_norm", "score_share", "predicted_change",
-]  # fmt: skip
-
-
 FAILURE_COLUMNS = ["stage", "point", "target", "seed", "domain", "client", "error", "folder"]
 
 
@@ -154,15 +138,12 @@ def _corrupted(meta: Mapping[str, Any], name: str) -> str:
     return f"{options['kind']} {100 * options['fraction']:g} %"
 
 
-def saliency(scored: Iterable[Mapping[str, Any]], found: Callable[[str], Path | None]) -> pd.DataFrame:
-    """One row per scored or measured client and seed: what it cost. `scored` are the stage's jobs."""
+def costs(jobs: Iterable[Mapping[str, Any]], found: Callable[[str], Path | None]) -> pd.DataFrame:
+    """One row per job: `seconds` and `peak_memory_bytes`."""
+    paths = [found(f"{job['folder']}/meta.json") for job in jobs]
+    metas = [read_meta(path.parent) if path else {} for path in paths]
     facts = ["seconds", "peak_memory_bytes"]
-    records = []
-    for entry in scored:
-        path = found(f"{entry['folder']}/meta.json")
-        meta = read_meta(path.parent) if path else {}
-        records.append({"client": entry["trainee"], "seed": entry["seed"], **{name: meta.get(name) for name in facts}})
-    return _numeric(pd.DataFrame(records, columns=["client", "seed", *facts]), facts)
+    return _numeric(pd.DataFrame([{name: meta.get(name) for name in facts} for meta in metas], columns=facts), facts)
 
 
 def audit(plan: Mapping[str, Any], found: Callable[[str], Path | None]) -> pd.DataFrame:
@@ -210,30 +191,22 @@ def _rows_so_far(path: str, found: Callable[[str], Path | None]) -> list[dict[st
 
 
 NAMES = ("client", "client_a", "client_b", "layer", "draw_a", "draw_b")
-EVIDENCE = {  # stage -> its csv files
-    "compare_towers": ("towers",),
-    "compare_masks": ("masks", "kept"),
-    "probe": ("probe",),
-    "privacy": ("privacy", "bytes"),
-}
 
 
-def evidence(plan: Mapping[str, Any], found: Callable[[str], Path | None]) -> dict[str, pd.DataFrame]:
-    """The csv files of the stages behind the claims, by name without suffix (EVIDENCE)."""
-    frames = {}
-    for stage, names in EVIDENCE.items():
-        for name in names:
-            places = filter(None, (found(f"{job['folder']}/{name}.csv") for job in planned(plan, stage)))
-            parts = [_frame(place) for place in places]
-            frames[name] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return frames
+class Files(dict[tuple[str, str], pd.DataFrame]):
+    """(stage, name) -> the NAME.csv of the stage's jobs, one below the other, read when it is first asked for."""
 
+    def __init__(self, plan: Mapping[str, Any], found: Callable[[str], Path | None]) -> None:
+        super().__init__()
+        self._plan, self._found = plan, found
 
-def tables(paths: Iterable[str], columns: list[str], found: Callable[[str], Path | None]) -> pd.DataFrame:
-    """Tables of one kind, one below the other, in these columns."""
-    frames = [_frame(path) for path in map(found, paths) if path]
-    frames = [frame for frame in frames if len(frame)]
-    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+    def __missing__(self, key: tuple[str, str]) -> pd.DataFrame:
+        stage, name = key
+        places = filter(None, (self._found(f"{job['folder']}/{name}.csv") for job in planned(self._plan, stage)))
+        parts = [_frame(place) for place in places]
+        filled = [part for part in parts if len(part)] or parts[:1]
+        self[key] = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+        return self[key]
 
 
 def _frame(path: Path) -> pd.DataFrame:

@@ -11,6 +11,9 @@ from sap.report.outcomes import twins
 from sap.stats.summary import difference, domain_average, summarise
 from sap.stats.ties import smallest
 
+# Settings that tell merges of one criterion and ρ apart.
+APART = ("merge", "space", "alignment", "reduction", "anchor_size", "scope", "rescale", "scale")
+
 
 def grid(results: Results, point: str) -> pd.DataFrame:
     """Held-out accuracy of a point: index seeds (S), columns targets (D), NaN where no row exists."""
@@ -130,6 +133,23 @@ def varying(results: Results, points: Sequence[str], columns: Sequence[str]) -> 
     """The settings among `columns` that take more than one value over `points`; None does not count as a value."""
     chosen = results.points.loc[list(points), list(columns)]
     return [name for name in columns if chosen[name].dropna().nunique() > 1]
+
+
+def pruning(criterion: str, ratio: float) -> str:
+    """How a merge was pruned in a few words: `unpruned`, `taylor absolute, ρ = 0.5`."""
+    if criterion == "none":
+        return "unpruned"
+    return f"{criterion.replace('_', ' ')}, ρ = {ratio:g}" if ratio else criterion
+
+
+def variant(settings: pd.Series, names: Sequence[str]) -> str:
+    """Some settings in a few words for a title: `taylor absolute, rescale frobenius`; absent ones are left out."""
+    words = []
+    for name in names:
+        if settings[name] is not None:
+            value = str(settings[name]).replace("_", " ")
+            words.append(value if name in ("criterion", "merge") else f"{name.replace('_', ' ')} {value}")
+    return ", ".join(words)
 
 
 def _images(results: Results, domains: Sequence[str]) -> int | None:

@@ -1,12 +1,12 @@
 """What the merges of the main table do with their clients, layer by layer. Rows that are there stay."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from sap.failures import FAILED
-from sap.plan.folds import asked_of, fold_inputs, fold_plan
+from sap.plan.folds import asked_of, fold_plan
 from sap.plan.stage import Identity, Job, Stage
 from sap.plan.study import Study
+from sap.plans import FoldPlan
 
 
 def identify(study: Study) -> Identity:
@@ -19,7 +19,7 @@ def jobs(study: Study) -> Iterator[Job]:
             yield study.job("audit", title=f"{target}, seed {seed}", target=target, seed=seed)
 
 
-def plan(study: Study, target: str, seed: int) -> dict[str, Any]:
+def plan(study: Study, target: str, seed: int) -> FoldPlan:
     """The merges of the main table on one fold."""
     return fold_plan(study, target, seed, asked_of(study, study.in_view("main")))
 
@@ -31,7 +31,6 @@ STAGE = Stage(
     identify,
     jobs,
     plan=plan,
-    inputs=fold_inputs,
     grows=True,
     reported=True,
     memory=16000,

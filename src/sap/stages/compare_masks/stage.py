@@ -1,10 +1,10 @@
 """Do the masks of one client agree across anchor draws and sizes? And where do the kept entries lie?"""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
+from sap.stages.compare_masks.plan import MasksPlan
 
 
 def identify(study: Study) -> Identity:
@@ -18,27 +18,21 @@ def jobs(study: Study) -> Iterator[Job]:
         yield study.job("compare_masks", title=f"seed {seed}", seed=seed)
 
 
-def plan(study: Study, seed: int) -> dict[str, Any]:
+def plan(study: Study, seed: int) -> MasksPlan:
     """The gradients of every draw that the points use."""
-    return {
-        "seed": seed,
-        "clients": {client.name: client.folder(seed) for client in study.clients},
-        "gradients": {
-            str(gradient[2]): {
+    return MasksPlan(
+        seed=seed,
+        clients={client.name: client.folder(seed) for client in study.clients},
+        gradients={
+            gradient[2]: {
                 client.name: study.job_on_client("score_client", gradient, client, seed).folder
                 for client in study.clients
             }
             for gradient in study.compared
         },
-        "sizes": sorted(study.settings["anchors"]["sizes"]),
-        "ratios": study.settings["evidence"]["mask_ratios"],
-    }
-
-
-def inputs(plan: Mapping[str, Any]) -> list[str]:
-    folders = [*plan["clients"].values()]
-    folders += [folder for clients in plan["gradients"].values() for folder in clients.values()]
-    return [f"{folder}/meta.json" for folder in folders]
+        sizes=tuple(sorted(study.settings["anchors"]["sizes"])),
+        ratios=tuple(study.settings["evidence"]["mask_ratios"]),
+    )
 
 
 STAGE = Stage(
@@ -48,7 +42,6 @@ STAGE = Stage(
     identify,
     jobs,
     plan=plan,
-    inputs=inputs,
     reported=True,
     memory=8000,
 )

@@ -1,10 +1,10 @@
 """Do the clients' updates conflict more in the visual tower than in the text tower?"""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
+from sap.stages.compare_towers.plan import TowersPlan
 
 
 def identify(study: Study) -> Identity:
@@ -17,12 +17,8 @@ def jobs(study: Study) -> Iterator[Job]:
         yield study.job("compare_towers", title=f"seed {seed}", seed=seed)
 
 
-def plan(study: Study, seed: int) -> dict[str, Any]:
-    return {"seed": seed, "clients": {client.name: client.folder(seed) for client in study.both_towers}}
-
-
-def inputs(plan: Mapping[str, Any]) -> list[str]:
-    return [f"{folder}/meta.json" for folder in plan["clients"].values()]
+def plan(study: Study, seed: int) -> TowersPlan:
+    return TowersPlan(seed=seed, clients={client.name: client.folder(seed) for client in study.both_towers})
 
 
 STAGE = Stage(
@@ -32,7 +28,6 @@ STAGE = Stage(
     identify,
     jobs,
     plan=plan,
-    inputs=inputs,
     reported=True,
     memory=8000,
 )

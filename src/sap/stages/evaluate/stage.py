@@ -4,7 +4,7 @@ stops no other."""
 from collections.abc import Iterator
 
 from sap.failures import FAILED
-from sap.plan.folds import fold_inputs, rows_owed, shard_plan
+from sap.plan.folds import rows_owed, shard_plan
 from sap.plan.stage import Identity, Job, Stage
 from sap.plan.study import Study
 
@@ -29,7 +29,6 @@ STAGE = Stage(
     identify,
     jobs,
     plan=shard_plan,
-    inputs=fold_inputs,
     grows=True,
     reported=True,
     gpu=True,

@@ -1,11 +1,12 @@
 """Is there room above zero-shot on a domain? Frozen backbone, linear probe and both ceilings, image by image."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from sap.failures import FAILED
+from sap.plan.folds import model_fields
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
+from sap.stages.headroom.plan import HeadroomPlan
 
 
 def identify(study: Study) -> Identity:
@@ -21,24 +22,16 @@ def jobs(study: Study) -> Iterator[Job]:
             yield study.job("headroom", title=f"{domain}, seed {seed}", domain=domain, seed=seed)
 
 
-def plan(study: Study, domain: str, seed: int) -> dict[str, Any]:
-    """The frozen backbone and both ceilings of one domain."""
-    return {
-        "dataset": study.settings["data"]["name"],
-        "domain": domain,
-        "precision": study.settings["evaluate"]["precision"],
-        "backbone": study.folder("prepare_backbone"),
-        "classes": study.folder("embed_classes"),
-        "data": study.folder("prepare_domain", domain=domain),
-        "pooled": {str(seed): study.pooled(domain).folder(seed)},
-        "oracle": {str(seed): study.oracle(domain).folder(seed)},
-        "images": study.settings["evidence"]["images"],
-    }
-
-
-def inputs(plan: Mapping[str, Any]) -> list[str]:
-    folders = [plan["backbone"], plan["classes"], plan["data"], *plan["pooled"].values(), *plan["oracle"].values()]
-    return [f"{folder}/meta.json" for folder in folders]
+def plan(study: Study, domain: str, seed: int) -> HeadroomPlan:
+    return HeadroomPlan(
+        **model_fields(study),
+        domain=domain,
+        seed=seed,
+        data=study.folder("prepare_domain", domain=domain),
+        pooled=study.pooled(domain).folder(seed),
+        oracle=study.oracle(domain).folder(seed),
+        images=study.settings["evidence"]["images"],
+    )
 
 
 STAGE = Stage(
@@ -48,7 +41,6 @@ STAGE = Stage(
     identify,
     jobs,
     plan=plan,
-    inputs=inputs,
     reported=True,
     gpu=True,
     memory=16000,

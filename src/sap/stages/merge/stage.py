@@ -1,18 +1,18 @@
 """One merged update as a file, on demand: `evaluate` merges in memory and gives the same predictions."""
 
 from collections.abc import Iterator
-from typing import Any
 
-from sap.plan.folds import asked_of, fold_inputs, fold_plan
+from sap.plan.folds import asked_of, fold_plan
 from sap.plan.stage import RESULTS, Identity, Stage, no_jobs
 from sap.plan.study import Study
+from sap.plans import FoldPlan
 
 
 def identify(study: Study) -> Identity:
     return study.cohort
 
 
-def plan(study: Study, point: str, target: str, seed: int) -> dict[str, Any]:
+def plan(study: Study, point: str, target: str, seed: int) -> FoldPlan:
     """One point's clients."""
     return fold_plan(study, target, seed, asked_of(study, [study.point(point)]))
 
@@ -29,7 +29,6 @@ STAGE = Stage(
     identify,
     no_jobs,
     plan=plan,
-    inputs=fold_inputs,
     uses=uses,
     memory=16000,
 )

@@ -1,14 +1,14 @@
 """Does an upload tell who was in the training data, before and after pruning? And what does pruning save?"""
 
 from collections.abc import Iterator
-from typing import Any
 
 from sap.failures import FAILED
-from sap.plan.folds import asked_of, fold_inputs, fold_plan
+from sap.plan.folds import asked_of, fold_plan
 from sap.plan.points import references
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
 from sap.plan.trainees import NOBODY
+from sap.stages.privacy.plan import PrivacyPlan
 
 
 def identify(study: Study) -> Identity:
@@ -21,12 +21,18 @@ def jobs(study: Study) -> Iterator[Job]:
         yield study.job("privacy", title=f"seed {seed}", seed=seed)
 
 
-def plan(study: Study, seed: int) -> dict[str, Any]:
+def plan(study: Study, seed: int) -> PrivacyPlan:
     """How its points prune, and what every client trained on."""
     points = [*references(("zero_shot",), []), *study.in_view("privacy")]  # untouched, nobody can be a member
-    made = fold_plan(study, NOBODY, seed, asked_of(study, points))
-    shares = {client.name: client.identity.fields for client in study.sources(NOBODY)}
-    return made | {"shares": shares, "images": study.settings["evidence"]["images"]}
+    return fold_plan(
+        study,
+        NOBODY,
+        seed,
+        asked_of(study, points),
+        PrivacyPlan,
+        shares={client.name: dict(client.identity.fields) for client in study.sources(NOBODY)},
+        images=study.settings["evidence"]["images"],
+    )
 
 
 STAGE = Stage(
@@ -36,7 +42,6 @@ STAGE = Stage(
     identify,
     jobs,
     plan=plan,
-    inputs=fold_inputs,
     reported=True,
     gpu=True,
     memory=16000,

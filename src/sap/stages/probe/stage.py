@@ -1,14 +1,14 @@
 """Can domain and class be read from the features after pruning? Linear probes under the points of the view probe."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from sap.failures import FAILED
-from sap.plan.folds import asked_of, fold_inputs, fold_plan
+from sap.plan.folds import asked_of, fold_plan
 from sap.plan.points import references
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
 from sap.plan.trainees import NOBODY
+from sap.stages.probe.plan import ProbePlan
 
 
 def identify(study: Study) -> Identity:
@@ -21,11 +21,11 @@ def jobs(study: Study) -> Iterator[Job]:
         yield study.job("probe", title=f"seed {seed}", seed=seed)
 
 
-def plan(study: Study, seed: int) -> dict[str, Any]:
+def plan(study: Study, seed: int) -> ProbePlan:
     """Its points, merged with every domain as a client."""
     points = [*references(("zero_shot",), []), *study.in_view("probe")]
-    made = fold_plan(study, NOBODY, seed, asked_of(study, points))
-    return made | {"images": study.settings["evidence"]["images"]}
+    images = study.settings["evidence"]["images"]
+    return fold_plan(study, NOBODY, seed, asked_of(study, points), ProbePlan, images=images)
 
 
 STAGE = Stage(
@@ -35,7 +35,6 @@ STAGE = Stage(
     identify,
     jobs,
     plan=plan,
-    inputs=fold_inputs,
     reported=True,
     gpu=True,
     memory=16000,

@@ -1,0 +1,1 @@
+"""What a person types: `sap NAME`, and `python workflow/scripts/NAME.py`, which is the same."""

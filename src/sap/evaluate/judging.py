@@ -1,0 +1,82 @@
+"""The rows of a shard, point by point: make what it gives to be judged, predict, say what came of it."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+import sap.serve  # noqa: F401  registers its kinds
+from sap.evaluate.rows import VALIDATION, row_domains
+from sap.evaluate.runner import DomainImages, Judge
+from sap.failures import sentence_of, writable
+from sap.plans import FoldPlan, PointPlan
+from sap.serve._api import KINDS, Fold
+
+Predicted = tuple[dict[str, Any], np.ndarray, np.ndarray]
+
+
+def judge_points(
+    plan: FoldPlan,
+    wanted: Mapping[tuple[str, str], str],
+    judge: Judge,
+    tests: Mapping[str, DomainImages],
+    fold: Fold,
+    failed: list[dict[str, Any]],
+) -> Iterator[Predicted]:
+    """Yield (row, probabilities (n, C), labels (n,)) for every wanted (point id, domain) with its key.
+
+    A point that cannot be merged or judged costs no other its rows: its own join `failed`, each with the error.
+
+    A row of validation images also has the served update's `anchor_loss`; the rows of a point under attack say what
+    becomes of the attack.
+    """
+    for point in plan.points:
+        asked = row_domains(point, plan.target, plan.domains)
+        left = [domain for domain in asked if (point.id, domain) in wanted]
+        if not left:
+            continue
+        try:
+            for row, *predicted in _judged(plan, point, list(left), judge, tests, fold):
+                found = writable({"key": wanted[point.id, row["domain"]], **row}), *predicted
+                left.remove(row["domain"])
+                yield found
+        except Exception as error:
+            names = {"point": point.id, "target": plan.target, "seed": plan.seed}
+            failure = {"stage": "evaluate", **names, "error": sentence_of(error)}
+            failed += [failure | {"domain": domain} for domain in left]
+
+
+def _judged(
+    plan: FoldPlan,
+    point: PointPlan,
+    domains: list[str],
+    judge: Judge,
+    tests: Mapping[str, DomainImages],
+    fold: Fold,
+) -> Iterator[Predicted]:
+    """The rows of one point on some domains, without their keys; arguments as for `judge_points`."""
+    start = time.perf_counter()
+    served = KINDS[point.settings["kind"]].make(point.settings, fold)
+    norm = None if served.update is None else served.update.norm()
+    made = time.perf_counter() - start
+    for domain in domains:
+        start = time.perf_counter()
+        probabilities = served.predict(judge, tests[domain])
+        row = {
+            "point": point.id,
+            "kind": point.settings["kind"],
+            "target": plan.target,
+            "seed": plan.seed,
+            "domain": domain,
+            "precision": judge.precision,
+            "norm": norm,
+            "passes": served.passes,
+            "parameters": served.parameters,
+            "seconds": round(time.perf_counter() - start + made / len(domains), 4),
+            "settings": point.settings,
+            **served.facts,
+        }
+        if domain.endswith(VALIDATION):
+            row["anchor_loss"] = fold.anchor_loss(served.update)
+        yield row, probabilities, tests[domain].labels

@@ -1,0 +1,168 @@
+"""The main table: every method of the view `main` on every held-out domain, between floors and ceilings."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sap.report.exhibit import table
+from sap.report.frame import Results
+from sap.report.scores import client_grids, domain_columns, grid, shrunk_control, summary, uses_anchors
+from sap.report.table import MISSING, Column, Table, effect_columns, interval, is_missing, number, percent, points, text
+
+FLOORS, CEILINGS = "Floors", "Ceilings and choices made on the target"
+FAMILIES = {  # family of a merge -> its heading
+    "average": "Averages",
+    "task vectors": "Task vectors",
+    "subspace": "Subspaces",
+    "statistics": "Statistics of the clients",
+    "sensitivity": "Sensitivity on the anchors",
+    "robust": "Robust rules",
+    "pruning": "Pruning, then merging",
+}
+ORACLE_SELECTION, CEILING = "†", "‡"
+EMPTY = "This experiment holds no points for the main table."
+
+NOTES = (
+    "Accuracy in percent on the test images of the held-out domain, mean ± sample standard deviation over seeds; "
+    "average is the mean over domains per seed. Δ: points above zero-shot, paired by seed; ↓ below zero-shot.",
+    "† chosen on the target's own labels (oracle selection): no method can make this choice. "
+    "‡ a ceiling: trained on images that the server never sees.",
+    "Beyond shrinkage: accuracy minus that of the unpruned merge scaled, layer by layer, to the same norm, in points "
+    "with a 95 % interval over draws, seeds and images. No gain is credited to saliency where it holds zero (n.s.).",
+    "Selection: how ρ and λ were chosen. Anchors: public image-text pairs that the server reads. "
+    "Upload: from one client to the server. n: test images of all held-out domains × seeds.",
+)
+
+
+def main_frame(results: Results) -> pd.DataFrame:
+    """One row per method: method, group, mark, kind, point, criterion, summary and domain columns, ledger columns."""
+    records = []
+
+    def add(
+        method: str, group: str, values: pd.DataFrame, point: str | None = None, mark: str = "", **ledger: Any
+    ) -> None:
+        records.append(
+            {
+                "method": method,
+                "group": group,
+                "mark": mark,
+                "kind": results.points.loc[point, "kind"] if point else "client",
+                "point": point,
+                "criterion": results.points.loc[point, "criterion"] if point else None,
+                "control": results.points.loc[point, "control"] if point else None,
+                **domain_columns(results, values),
+                **summary(results, values),
+                "selection": ledger.get("selection", "none"),
+                "anchors": ledger.get("anchors", 0),
+                "upload_bytes": ledger.get("upload", np.nan),
+                "reads": ledger.get("reads", ""),
+            }
+        )
+
+    upload = upload_bytes(results)
+    for point in results.of_kind("zero_shot"):
+        add("zero-shot", FLOORS, grid(results, point), point, upload=0.0)
+    alone = client_grids(results)
+    if alone:
+        add("client alone (mean)", FLOORS, alone[0], upload=upload)
+    for kind in ("ensemble", "ensemble_logits"):
+        for point in results.of_kind(kind):
+            add(results.points.loc[point, "label"], FLOORS, grid(results, point), point, upload=upload)
+    families = list(FAMILIES)
+    for point in sorted(results.in_view("main"), key=lambda p: families.index(results.points.loc[p, "family"])):
+        settings = results.points.loc[point]
+        anchors = (settings["anchor_size"] or "all") if uses_anchors(results, point) else 0
+        selection = results.plan.get("selection", "fixed")
+        add(
+            settings["label"],
+            FAMILIES[settings["family"]],
+            grid(results, point),
+            point,
+            upload=upload + statistics_bytes(results, point),
+            anchors=anchors,
+            selection=selection,
+        )
+    if alone:
+        add("best client", CEILINGS, alone[1], mark=ORACLE_SELECTION, upload=upload, selection="oracle")
+    for point in results.of_kind("pooled"):
+        add("pooled-source LoRA", CEILINGS, grid(results, point), point, mark=CEILING, reads="all clients' images")
+    for point in results.of_kind("oracle"):
+        add("in-domain oracle", CEILINGS, grid(results, point), point, mark=CEILING, reads="target's images")
+    return pd.DataFrame(records)
+
+
+def beyond_shrinkage(results: Results, frame: pd.DataFrame) -> pd.DataFrame:
+    """beyond, beyond_low, beyond_high of each row of `main_frame`: a share, NaN without pruning or without control."""
+    from sap.report.effects import difference  # scipy: who asks for a run's status prints this table without the column
+    from sap.stats.effect import MISSING_EFFECT
+
+    effects = [
+        difference(results, row["point"], shrunk_control(results, row["point"])) if pruned(row) else MISSING_EFFECT
+        for _, row in frame.iterrows()
+    ]
+    return pd.DataFrame([effect_columns("beyond", effect) for effect in effects], index=frame.index)
+
+
+@table("main", "Accuracy on held-out domains, all methods", "2 Accuracy")
+def main_table(results: Results, controls: bool = True) -> Table:
+    """Accuracy in percent on each held-out domain, mean ± standard deviation over seeds, between floors and ceilings,
+    with Δ, the gain of the average over zero-shot, paired by seed (↓: below zero-shot; †: chosen with the target's
+    labels; ‡: trained on images that the server never sees). The last columns say what a row uses: how its ρ and λ were
+    selected, how many public anchors, and how much one client uploads."""
+    # Without `controls` no predictions are read: they are not whole while an evaluation runs.
+    frame = main_frame(results)
+    beyond = beyond_shrinkage(results, frame) if controls else pd.DataFrame()
+    columns = [
+        Column("method", lambda row: row["method"] + row["mark"]),
+        *(
+            Column(target, percent(f"accuracy__{target}", f"sd__{target}", f"delta__{target}"))
+            for target in results.targets
+        ),
+        Column("average", percent("mean", "sd", "delta")),
+        Column("worst", worst_domain),
+        Column("Δ", lambda row: "–" if row["kind"] == "zero_shot" else points("delta", "delta_sd", mark=True)(row)),
+        *([Column("beyond shrinkage", beyond_cell)] if controls else []),
+        Column("n", images_and_seeds),
+        Column("selection", text("selection")),
+        Column("anchors", lambda row: "no" if row["anchors"] == 0 else str(row["anchors"])),
+        Column("upload, MB", lambda row: row["reads"] or number("upload_bytes", "{:.3g}", 1e-6)(row)),
+    ]
+    left_out = [f"Left out: {row['label']}. {row['reason']}" for row in results.plan.get("left_out", ())]
+    return Table(pd.concat([frame, beyond], axis=1), columns, EMPTY, section="group", notes=(*NOTES, *left_out))
+
+
+def pruned(row: pd.Series) -> bool:
+    """True for a row of a pruned point that is no control of another."""
+    return not is_missing(row["criterion"]) and row["criterion"] != "none" and row["control"] == "none"
+
+
+def beyond_cell(row: pd.Series) -> str:
+    """`+1.2 [0.3, 2.1]`, with `n.s.` where the interval holds zero; – without pruning."""
+    if not pruned(row):
+        return "–"
+    unsure = row["beyond_low"] <= 0 <= row["beyond_high"]
+    return interval("beyond")(row) + (" n.s." if unsure else "")
+
+
+def upload_bytes(results: Results) -> float:
+    """Mean upload of one client in bytes; NaN where a meta.json is missing."""
+    return results.trainings.loc[results.trainings["kind"] == "client", "upload_bytes"].mean(skipna=False)
+
+
+def statistics_bytes(results: Results, point: str) -> float:
+    """Bytes of Grams or Fisher information that one client sends besides its adapter; 0 for most methods."""
+    if not {"grams", "gram", "fisher"} & set(results.points.loc[point, "needs"]):
+        return 0.0
+    layers = results.audit[results.audit["point"] == point]
+    return layers.groupby(["target", "seed"])["upload_bytes"].sum().mean() if len(layers) else np.nan
+
+
+def worst_domain(row: pd.Series) -> str:
+    """`41.2 (sketch)`: the domain with the lowest mean accuracy."""
+    return MISSING if is_missing(row["worst_domain"]) else f"{100 * row['worst']:.1f} ({row['worst_domain']})"
+
+
+def images_and_seeds(row: pd.Series) -> str:
+    """`960 × 3`: test images of all held-out domains × seeds that have a row for each of them."""
+    return f"{MISSING} × {row['seeds']}" if is_missing(row["images"]) else f"{row['images']:.0f} × {row['seeds']}"

@@ -1,0 +1,110 @@
+"""Plans: what a job reads, as frozen types that know the files they name. A plan travels as a JSON file.
+
+Plans of one stage are in its room (`plan.py`); what several stages read is here.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from sap.errors import damaged
+from sap.io import canonical, digest, read_json
+
+P = TypeVar("P")
+Folders = dict[str, str]  # name -> folder
+META = "meta.json"  # written last, so a job that waits for it waits for all of an artifact
+
+
+def as_json(plan: Any) -> dict[str, Any]:
+    """A plan as plain JSON."""
+    return msgspec.to_builtins(plan, str_keys=True)
+
+
+def read_plan(path: str | Path, kind: type[P]) -> P:
+    """The plan of a file under results/plans, whose name ends in its digest; SapError where it is another one."""
+    found, path = read_json(path), Path(path)
+    expected = re.search(r"-([0-9a-f]{10})$", path.stem)
+    if expected and digest(canonical(found)) != expected[1]:
+        raise damaged(path, "its digest is not the one in its name")
+    try:
+        return msgspec.convert(found, kind)
+    except msgspec.ValidationError as error:
+        raise damaged(path, f"it is no {kind.__name__}: {error}") from error
+
+
+def metas(folders: Iterable[str]) -> list[str]:
+    """The files to wait for in these folders, each once."""
+    return [f"{folder}/{META}" for folder in dict.fromkeys(folders)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointPlan:
+    """One point of a plan: `settings` as the library takes them, `reads` (sap.serve), what it is judged on beside its
+    target, and `code`, the fingerprint of everything behind its row."""
+
+    id: str
+    settings: dict[str, Any]
+    code: str = ""
+    reads: tuple[str, ...] = ()
+    seen: bool = False
+    select: bool = False
+    triggered: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublicPlan:
+    """Anchors that everybody knows: their folder, and how many of them count."""
+
+    anchors: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelPlan:
+    """The frozen model and what it is asked."""
+
+    dataset: str
+    precision: str
+    backbone: str
+    classes: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldPlan(ModelPlan):
+    """What a job reads that merges the clients of one fold at some points.
+
+    domains, clients: name -> folder; pooled, oracle: a folder, None where no point is of that kind; gradients,
+    statistics: id -> client -> folder; anchors: id of the gradients -> folder of theirs; poisoned: client -> attack as
+    canonical JSON -> folder; patch_size: side of every backdoor's patch, a share of the image's.
+    """
+
+    target: str
+    seed: int
+    domains: Folders
+    clients: Folders
+    points: tuple[PointPlan, ...]
+    pooled: str | None = None
+    oracle: str | None = None
+    gradients: dict[str, Folders] = field(default_factory=dict)
+    anchors: Folders = field(default_factory=dict)
+    statistics: dict[str, Folders] = field(default_factory=dict)
+    poisoned: dict[str, Folders] = field(default_factory=dict)
+    patch_size: float = 0.0
+    public: PublicPlan | None = None
+
+    @property
+    def whole(self) -> Folders:
+        """Folders of the ceilings that the plan has: "pooled", "oracle"."""
+        return {name: folder for name in ("pooled", "oracle") if (folder := getattr(self, name))}
+
+    def inputs(self) -> list[str]:
+        """Files that such a job waits for."""
+        folders = [self.backbone, self.classes, *self.domains.values(), *self.clients.values(), *self.whole.values()]
+        for kinds in (self.gradients, self.statistics, self.poisoned):
+            folders += [folder for clients in kinds.values() for folder in clients.values()]
+        folders += self.anchors.values()
+        return metas(folders + ([self.public.anchors] if self.public else []))

@@ -1,0 +1,48 @@
+"""How much room a domain has above zero-shot: what the frozen features hold, and what training reaches."""
+
+from typing import Any
+
+import numpy as np
+
+from sap.data.store import open_store
+from sap.evaluate.load import domain_images, load_judge
+from sap.evaluate.runner import DomainImages, Judge
+from sap.io import seed_of
+from sap.probe.inputs import some_images
+from sap.probe.linear import linear_probe
+from sap.stages.headroom.plan import HeadroomPlan
+from sap.update import Update
+
+CEILINGS = ("pooled", "oracle")
+
+
+def headroom(plan: HeadroomPlan, device: str, batch_size: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """(arrays, facts) of the n test images of one domain.
+
+    "labels" (n,) int16; "alignment" (n,) float32 = cos(v, t_true) of the frozen backbone; correctness as uint8:
+    "zero_shot" (n,), "probe" (n,) of a linear probe on the frozen features of at most `plan.images` of the domain's
+    training images, "pooled" and "oracle" (1, n): of one seed.
+    """
+    judge, trained = load_judge(plan, ceilings_of(plan), device, batch_size)
+    domain, test = plan.domain, domain_images(plan.domain, plan.data)
+    train = some_images(open_store(plan.data), "train", plan.images, seed_of("headroom", domain))
+    found = {"zero_shot": _correct(judge, test, None)}
+    found |= {kind: _correct(judge, test, trained[kind])[None] for kind in CEILINGS}
+    features, seen = judge.image_features(test, None), judge.image_features(train, None)
+    found["probe"] = linear_probe(seen, train.labels, features, test.labels, f"domain {domain}")
+    texts = judge.features.cpu().numpy()
+    found["alignment"] = np.einsum("ne,ne->n", features, texts[test.labels]).astype(np.float32)
+    found["labels"] = test.labels.astype(np.int16)
+    facts = {kind: float(found[kind].mean()) for kind in ("zero_shot", "probe")}
+    facts |= {kind: found[kind].mean(axis=1).tolist() for kind in CEILINGS}
+    return found, {"accuracies": facts, "seed": plan.seed, "n": len(test.labels), "n_train": len(train.labels)}
+
+
+def ceilings_of(plan: HeadroomPlan) -> dict[str, str]:
+    """Kind -> upload."""
+    return {kind: getattr(plan, kind) for kind in CEILINGS}
+
+
+def _correct(judge: Judge, test: DomainImages, update: Update | None) -> np.ndarray:
+    """(n,) uint8, from the probabilities that `evaluate` takes its rows from."""
+    return (judge.probabilities(test, update).argmax(1) == test.labels).astype(np.uint8)

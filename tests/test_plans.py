@@ -1,0 +1,55 @@
+"""A plan is read as the type that its job expects, from a file that is what it was written as."""
+
+import pytest
+
+from sap import io
+from sap.errors import SapError
+from sap.plans import FoldPlan, PointPlan, as_json, read_plan
+
+PLAN = FoldPlan(
+    dataset="digits",
+    precision="float32",
+    backbone="b",
+    classes="c",
+    target="photo",
+    seed=0,
+    domains={"photo": "d/photo"},
+    clients={"sketch": "t/sketch"},
+    points=(PointPlan(id="p", settings={"kind": "zero_shot"}, code="0"),),
+    gradients={"g": {"sketch": "g/sketch"}},
+    pooled="t/pooled",
+)
+
+
+def written(folder, plan):
+    plain = as_json(plan)
+    path = folder / f"evaluate-{io.digest(io.canonical(plain))}.json"
+    io.write_json(path, plain)
+    return path
+
+
+def test_a_plan_comes_back_as_it_was_written(tmp_path):
+    assert read_plan(written(tmp_path, PLAN), FoldPlan) == PLAN
+
+
+def test_a_plan_is_believed_only_under_its_own_name(tmp_path):
+    path = written(tmp_path, PLAN)
+    io.write_json(path, as_json(PLAN) | {"seed": 1})
+    with pytest.raises(SapError, match=r"evaluate-.*is damaged .*in its name\)\. Delete it and run the same"):
+        read_plan(path, FoldPlan)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [({"seed": "0"}, r"Expected `int`, got `str` - at `\$\.seed`"), ({"points": [{}]}, "`id`")]
+)
+def test_a_plan_of_another_shape_is_refused_with_the_place(tmp_path, change, said):
+    path = tmp_path / "plan.json"
+    io.write_json(path, as_json(PLAN) | change)
+    with pytest.raises(SapError, match=f"no FoldPlan: .*{said}"):
+        read_plan(path, FoldPlan)
+
+
+def test_a_plan_waits_for_everything_that_it_names_once():
+    assert PLAN.inputs() == [
+        f"{folder}/meta.json" for folder in ("b", "c", "d/photo", "t/sketch", "t/pooled", "g/sketch")
+    ]
