@@ -160,7 +160,7 @@ def test_a_run_in_another_clone_that_shares_the_results_ends_with_one_sentence_b
 
 @pytest.mark.ci
 def test_two_runs_without_the_lock_end_with_equal_results(finished, copied):
-    for stage in ("evaluate", "audit", "saliency", "diagnose", "tables", "figures"):
+    for stage in ("evaluate", "audit", "score_client", "diagnose", "tables", "figures"):
         shutil.rmtree(copied.folder / "results" / stage)
     with tempfile.TemporaryFile("w", encoding="utf-8") as output, copied.started(output, "--nolock") as first:
         copied.run("--nolock", check=False)
