@@ -54,7 +54,7 @@ def test_intervals_of_five_seeds_hold_the_truth_about_95_times_in_100(regime):
     assert 0.91 <= covered(REGIMES[regime], (1, 5), 300) <= 0.99
 
 
-@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.parametrize("regime", REGIMES)
 def test_intervals_hold_the_truth_with_few_and_many_seeds_and_with_anchor_draws(regime):
     """One standard error is 1 point for each shape (500 trials), 0.56 for the three together."""
