@@ -5,6 +5,7 @@ import pytest
 from sap import io
 from sap.errors import SapError
 from sap.plans import FoldPlan, PointPlan, as_json, read_plan
+from sap.stages.compare_masks.plan import MasksPlan
 
 PLAN = FoldPlan(
     dataset="digits",
@@ -30,6 +31,13 @@ def written(folder, plan):
 
 def test_a_plan_comes_back_as_it_was_written(tmp_path):
     assert read_plan(written(tmp_path, PLAN), FoldPlan) == PLAN
+
+
+def test_numbers_that_name_something_come_back_as_numbers(tmp_path):
+    """JSON knows texts only; with eleven of them their order as texts is another one."""
+    gradients = {draw: {"photo": f"g/{draw}"} for draw in range(11)}
+    plan = MasksPlan(seed=0, clients={"photo": "t"}, gradients=gradients, sizes=(8, 16), ratios=(0.5,))
+    assert read_plan(written(tmp_path, plan), MasksPlan) == plan
 
 
 def test_a_plan_is_believed_only_under_its_own_name(tmp_path):

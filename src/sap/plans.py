@@ -31,7 +31,7 @@ def read_plan(path: str | Path, kind: type[P]) -> P:
     if expected and digest(canonical(found)) != expected[1]:
         raise damaged(path, "its digest is not the one in its name")
     try:
-        return msgspec.convert(found, kind)
+        return msgspec.convert(found, kind, str_keys=True)
     except msgspec.ValidationError as error:
         raise damaged(path, f"it is no {kind.__name__}: {error}") from error
 

@@ -124,7 +124,10 @@ def test_the_params_of_a_job_cannot_be_mistaken_for_one_another(study):
     folder = study("digits")
     made = everything_study()
     point = next(point.id for point in made.points if point.gradient)
-    for on_demand in (made.prune_folder(point, "printed", 0), made.merge_folder(point, "sketch", 0)):
+    for on_demand in (
+        made.folder("prune", point=point, trainee="printed", seed=0),
+        made.folder("merge", point=point, target="sketch", seed=0),
+    ):
         pretend_finished(folder, EVERYTHING, f"{on_demand}/meta.json")
     records = [
         json.loads(path.read_text(encoding="utf-8"))
@@ -209,7 +212,10 @@ def on_demand(unedited) -> list[str]:
             lambda one: one.get("merge", {}).get("method") == "ties",
         )
     )
-    folders = [made.prune_folder(pruned, "printed", 0), *(made.merge_folder(id, "sketch", 0) for id in (pruned, ties))]
+    folders = [
+        made.folder("prune", point=pruned, trainee="printed", seed=0),
+        *(made.folder("merge", point=id, target="sketch", seed=0) for id in (pruned, ties)),
+    ]
     library, folder = unedited
     targets = [f"{made_there}/meta.json" for made_there in folders]
     pretend_finished(folder, EVERYTHING, *targets, library=library)

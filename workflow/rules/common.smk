@@ -19,6 +19,7 @@ from sap.plan.ids import ID_PATTERN
 from sap.plan.notes import notes
 from sap.plan.overlays import on_shipped, with_values
 from sap.plan.records import record, version_warnings
+from sap.plan.stage import UPLOAD
 from sap.plan.watched import inputs_of, stamp_of
 from sap.report import catalogue
 

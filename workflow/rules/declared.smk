@@ -32,9 +32,14 @@ def needed(stage, **more):
     }
 
 
-def folder(stage, inside=""):
-    """Params function: the job's folder, or one inside it."""
-    return lambda wildcards: f"{STAGES[stage].root}/{STAGES[stage].pattern}".format(**wildcards) + inside
+def folder(stage):
+    """Params function: the job's folder."""
+    return lambda wildcards: f"{STAGES[stage].root}/{STAGES[stage].pattern}".format(**wildcards)
+
+
+def uploaded(stage):
+    """Params function: the folder inside the job's that holds what its client hands over."""
+    return lambda wildcards: f"{folder(stage)(wildcards)}/{UPLOAD}"
 
 
 def script(name):

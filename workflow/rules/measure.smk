@@ -26,7 +26,7 @@ rule measure:
         backbone=subpath(input.backbone, parent=True),
         classes=subpath(input.classes, parent=True),
         inputs=lambda wildcards: measured_on(STUDY, **wildcards),
-        upload=folder("measure", "/upload"),
+        upload=uploaded("measure"),
         out=folder("measure"),
     message:
         "measure {wildcards.trainee}, seed {wildcards.seed}"

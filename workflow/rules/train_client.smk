@@ -20,7 +20,7 @@ rule train_client:
         backbone=subpath(input.backbone, parent=True),
         classes=subpath(input.classes, parent=True),
         domains=lambda wildcards: STUDY.stores(wildcards.id, wildcards.trainee),
-        upload=folder("train_client", "/upload"),
+        upload=uploaded("train_client"),
         out=folder("train_client"),
     message:
         "train {wildcards.trainee}, seed {wildcards.seed}"

@@ -48,7 +48,7 @@ def probe(
             features = {split: _features(judge, images, update) for split, images in sides.items()}
             correct = {
                 name: linear_probe(
-                    features["train"], truth["train"], features["test"], truth["test"], f"{name} probe of {point['id']}"
+                    features["train"], truth["train"], features["test"], truth["test"], f"{name} probe of {point.id}"
                 )
                 for name, truth in (("domain", which), ("class", labels))
             }
