@@ -26,6 +26,7 @@ from sap.io import (
 )
 from sap.provenance import save_meta
 from sap.update import Update, load_adapter, load_update
+from tests.made_plans import NOTHING
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 BACKBONE = ("backbone/open_clip_config.json", "backbone/open_clip_model.safetensors")
@@ -162,21 +163,18 @@ def test_audit_keeps_what_is_there_and_measures_again_when_its_code_or_a_client_
     for file in ("data/index.csv", "classes/text_features.safetensors", *BACKBONE):
         write_text(tmp_path / file, "content")
         save_meta((tmp_path / file).parent, {})
-    plan = {
+    plan = NOTHING | {
         "target": "sketch",
-        "seed": 0,
         "backbone": str(tmp_path / "backbone"),
         "classes": str(tmp_path / "classes"),
         "domains": {"sketch": str(tmp_path / "data")},
         "clients": {adapter.name: str(adapter) for adapter in adapters},
-        **dict.fromkeys(("pooled", "oracle")),
-        **{kind: {} for kind in ("gradients", "statistics", "anchors")},
     }
     layers = len(MODULES) * 2
 
     def audit(*methods, code="one"):
         points = [
-            {"id": name, "settings": {"kind": "merge", "merge": {"method": name}}, "seen": False, "code": "c"}
+            {"id": name, "settings": {"kind": "merge", "merge": {"method": name}}, "reads": ["clients"], "code": "c"}
             for name in methods
         ]
         write_json(tmp_path / "plan.json", plan | {"points": points})

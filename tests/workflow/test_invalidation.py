@@ -17,6 +17,7 @@ from snakemake.utils import update_config
 from sap.io import read_jsonl
 from sap.pipeline import build_study, stages
 from sap.plan.settings import schema
+from sap.plan.stage import UPLOAD
 from sap.plan.study import Study
 from tests.house.test_options import keys_of
 from tests.workflow.dry_runs import planned, pretend_finished
@@ -149,7 +150,7 @@ def _form(param: object) -> object:
     if param.startswith("{"):
         return frozenset(json.loads(param))
     if param.startswith("results/"):
-        return param.split("/")[1]
+        return param.split("/")[1], param.endswith(f"/{UPLOAD}")
     return "fingerprint" if len(param) == 10 and not set(param) - set("0123456789abcdef") else "name"
 
 

@@ -87,7 +87,7 @@ def test_workflow_statistics_packages_and_rules_show(reading):
     packages = {name: text for name, text in reading.texts.items() if name.startswith("about ")}
     assert len(packages) > 10
     assert all(len(text) > 100 for text in packages.values())
-    assert "python workflow/scripts/" in reading.texts["rule"]
+    assert "python {params.script:q} --plan {params.plan:q}" in reading.texts["rule"]
 
 
 def test_no_script_fails_and_nothing_is_loaded_from_outside(reading):
