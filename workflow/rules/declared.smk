@@ -95,4 +95,4 @@ def reported(stage):
 
 def finished(stage):
     """What a stage's jobs write last, and what of them failed."""
-    return [f"{job.folder}/{name}" for job in STUDY.jobs if job.stage.name == stage for name in job.stage.marks]
+    return [path for job in STUDY.jobs if job.stage.name == stage for path in job.marks]

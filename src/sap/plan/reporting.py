@@ -89,5 +89,4 @@ def _name_and_kind(study: Study, trainee: Trainee) -> dict[str, str]:
 
 def report_inputs(study: Study) -> list[str]:
     """Files that tables and figures read: of each job the one that is written last, and its failed rows."""
-    jobs = [job for job in study.jobs if job.stage.reported]
-    return [f"{job.folder}/{name}" for job in jobs for name in job.stage.marks]
+    return [path for job in study.jobs if job.stage.reported for path in job.marks]

@@ -146,6 +146,11 @@ class Job:
         return [path.format(id=self.id, **self.place) for path in self.stage.outputs]
 
     @property
+    def marks(self) -> list[str]:
+        """Of these, what is written last, and what of it failed."""
+        return [f"{self.folder}/{name}" for name in self.stage.marks]
+
+    @property
     def benchmark(self) -> str:
         """Where Snakemake writes down its seconds."""
         return f"{RESULTS}/benchmarks/{self.stage.name}/{self._below}.tsv"

@@ -13,6 +13,7 @@ from sap.plan.stage import RESULTS, Job
 from sap.progress import Heartbeat, read_heartbeat
 
 STATES = ("not started", "running", "incomplete", "done")
+SHOWING = ("tables", "figures", "complete")  # the table of the headroom is made before the sweep
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,16 @@ def look(jobs: Iterable[Job]) -> list[Seen]:
     seen, newest = [], 0.0
     for job in jobs:
         found = _look(job)
-        times = [path.stat().st_mtime for path in map(Path, job.outputs) if path.exists()]
         if job.stage.reported:
-            newest = max([newest, *times])
-        elif found.state == "done" and job.stage.name in ("tables", "figures", "complete") and min(times) < newest:
+            newest = max([newest, *_times(job.marks)])
+        elif found.state == "done" and job.stage.name in SHOWING and min(_times(job.outputs)) < newest:
             found = Seen(job, "incomplete")
         seen.append(found)
     return seen
+
+
+def _times(paths: Iterable[str]) -> list[float]:
+    return [path.stat().st_mtime for path in map(Path, paths) if path.exists()]
 
 
 def _look(job: Job) -> Seen:
