@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.evaluation import vit_plan
 from sap.io import write_json
+from sap.plans import PointPlan, as_json
 
 ROOT = Path(__file__).parents[2]
 SMALL = "ViT-S-32-alt"  # the smallest of open_clip's transformers
@@ -56,8 +58,8 @@ def test_a_benchmark_runs_to_its_end(benchmark):
 def test_the_sweep_of_a_finished_study_is_timed_by_the_plans_that_the_study_left(tmp_path):
     small = Namespace(model=SMALL, precision="float32", images=8, clients=2)
     plan, saliency, anchor_size = vit_plan(tmp_path, small)
-    points = [{"settings": {"saliency": saliency, "anchor_size": anchor_size}}]
-    write_json(tmp_path / "results/plans/evaluate-small.json", plan | {"points": points})
+    point = PointPlan(id="small", settings={"saliency": saliency, "anchor_size": anchor_size})
+    write_json(tmp_path / "results/plans/evaluate-small.json", as_json(replace(plan, points=(point,))))
     printed = run(
         "evaluation", "digits", "--study", str(tmp_path), "--points", "2", "3", "--processes", "1", "--threads", "1"
     )

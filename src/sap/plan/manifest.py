@@ -11,7 +11,6 @@ from sap.errors import SapError
 from sap.io import canonical, digest, read_csv, write_csv, write_text
 from sap.plan.code import store_code
 from sap.plan.folds import point_modules
-from sap.plan.points import attacked_clients
 from sap.plan.stage import RESULTS
 from sap.plan.study import Study
 from sap.plans import as_json
@@ -40,8 +39,8 @@ def store_caption(caption: str, name: str) -> str:
 
 def store_codes(study: Study) -> None:
     """Write down what the code fingerprints of all points stand for, unless it is there."""
-    points = [*study.points, *attacked_clients(study.points)]
-    for modules in {point_modules({"kind": "zero_shot"}), *(point_modules(point.settings) for point in points)}:
+    judged = [point for target in study.folds for point in study.fold_points(target)]
+    for modules in {point_modules(point.settings) for point in (*judged, *study.points)}:
         store_code(study.counted_packages, *modules)
 
 
