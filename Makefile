@@ -8,6 +8,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUTF8 := 1
 # Images of containers set it; then every job and every test would compile torch and Snakemake anew.
 unexport PYTHONDONTWRITEBYTECODE
+# What is given to this make is not for one that a test calls.
+unexport MAKEFLAGS MFLAGS ARGS
 
 .PHONY: run study headroom test lint report status why unused environment clean
 
@@ -21,7 +23,7 @@ headroom: environment  ## is there room above zero-shot? Before any sweep; ARGS 
 	snakemake --cores $(CORES) $(ARGS) -- headroom_table
 
 test: environment  ## all but SLURM, kills and the report in a browser; ARGS='-m ""' adds them, as .ci/run does
-	OMP_NUM_THREADS=1 env -u MAKEFLAGS -u MFLAGS -u ARGS python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ci" $(ARGS)
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ci" $(ARGS)
 
 lint: environment
 	ruff check .
