@@ -79,8 +79,10 @@ def test_the_new_stage_is_planned_explained_run_shown_and_cleaned_up_and_nothing
     assert all(float(row["norm"]) > 0 for row in rows)
     index = {row["stage"]: row for row in read_csv(study / "results/index.csv")}
     assert index["norms"]["id"] == folder.parent.name
-    assert index["norms"]["settings"] == '{"order":2}'
+    assert index["norms"]["settings"] == '{"order":2.0}'
     shown = {path.name for path in study.glob("results/*/mini/norms.*")}
     assert shown == {f"norms.{suffix}" for suffix in ("csv", "md", "tex", "html", "pdf", "png")}
     assert re.search(r"norms +1\b", run(*SAP, "status", *config))
-    assert "Everything under results/ is used" in run(*SAP, "unused")
+    assert "norms" not in run(*SAP, "unused")
+    run(*SAP, "unused", "--forget", "mini")
+    assert re.search(rf"norms +{folder.parent.name}", run(*SAP, "unused"))
