@@ -38,6 +38,11 @@ def no_jobs(study: "Study") -> Iterable["Job"]:
     return ()
 
 
+def no_paths(study: "Study") -> Iterable[str]:
+    """Of a stage whose jobs are all in its list."""
+    return ()
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
     """One stage.
@@ -64,7 +69,7 @@ class Stage:
     upload: tuple[str, ...] = ()
     plan: Callable[..., Any] | None = None
     options: type | None = None
-    uses: Callable[["Study"], Iterable[str]] = no_jobs
+    uses: Callable[["Study"], Iterable[str]] = no_paths
     beside: str = ""
     named: int = 1
     grows: bool = False

@@ -23,7 +23,7 @@ class Results:
     rows: one row per (point, target, seed, domain) that was evaluated (ROW_COLUMNS; sap.report.outcomes reads the
         predictions behind it); target "none" is the fold that holds no domain out
     trainings: one row per trainee and seed: name, kind, domains, seed, corrupted, TRAINING_FACTS (NaN: no meta.json)
-    audit: one row per audited (point, target, seed, layer): AUDIT_COLUMNS, see sap.audit
+    audit: one row per audited (point, target, seed, layer): AUDIT_COLUMNS, see sap.stages.audit.run
     files: (stage, name) -> the NAME.csv of all its jobs, one below the other; an empty frame where there is none
     failures: one row per row that could not be computed: FAILURE_COLUMNS, `folder` its job's (NaN: no such thing)
     """
