@@ -50,7 +50,7 @@ COLUMNS = 4  # panels side by side, at most
 def read_headroom(results: Results) -> dict[str, Arrays]:
     """domain -> what its jobs wrote, as float64, with "pooled" and "oracle" (S, n); NaN where a seed's job is not done.
 
-    The other arrays do not depend on the seed (sap.stages.headroom.run). Domains without a job that is done are left out.
+    The other arrays do not depend on the seed (sap.stages.headroom.run). Domains without a job that is done are absent.
     """
     done = {(job["domain"], job["seed"]): folder for job, folder in results.jobs("headroom")}
     jobs = results.planned("headroom")
