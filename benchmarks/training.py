@@ -80,9 +80,10 @@ def prepare(folder: Path, images: int, name: str) -> float:
     draw_images(folder / "images", round(images / (1 - TEST_SHARE)), np.random.default_rng(0))
     data = {"name": "drawn", "source": "folder", "root": str(folder / "images"), "domains": ["drawn"]}
     data["split"] = {"val": 0.0, "test": TEST_SHARE}
-    settings = {"data": data, "input": {"size": 224}, "classes": CLASSES}
-    command = [sys.executable, ROOT / "workflow/scripts/prepare_domain.py", "--domain", "drawn", "--code", "none"]
-    command += ["--settings", json.dumps(settings), "--threads", "2", "--out", folder / "store"]
+    plan = {"domain": "drawn", "data": data, "input": {"size": 224}, "classes": CLASSES, "listing": ""}
+    (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    command = [sys.executable, ROOT / "workflow/scripts/prepare_domain.py", "--plan", folder / "plan.json"]
+    command += ["--code", "none", "--threads", "2", "--out", folder / "store"]
     started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - started

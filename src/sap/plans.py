@@ -16,6 +16,7 @@ from sap.io import canonical, digest, read_json
 
 P = TypeVar("P")
 Folders = dict[str, str]  # name -> folder
+UPLOAD = "upload"  # folder inside a job's own: what its client hands over
 META = "meta.json"  # written last, so a job that waits for it waits for all of an artifact
 
 
@@ -71,6 +72,19 @@ class ModelPlan:
     precision: str
     backbone: str
     classes: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharePlan:
+    """Whose images: those that a trainee holds. `domains`: folders, one per part; each of `parts` says which share of
+    its domain ({"domain", "index"}, index None is all of it); the two options as the config has them, None where they
+    do not touch this trainee."""
+
+    trainee: str
+    domains: tuple[str, ...]
+    parts: tuple[dict[str, Any], ...]
+    partition: dict[str, Any] | None
+    corruption: dict[str, Any] | None
 
 
 @dataclass(frozen=True, kw_only=True)

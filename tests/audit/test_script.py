@@ -6,9 +6,9 @@ from tests.probe.small_study import (
     WHOLE,
     fold_plan,
     merge_point,
-    run_script,
     write_upload,
 )
+from tests.scripts import run_script
 
 DOMAINS = ("red", "green")
 

@@ -1,17 +1,12 @@
 """The script of the stage: where each kind of backbone comes from."""
 
-import json
-import runpy
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from sap.clip import sources
 from sap.clip.backbone import load_backbone
+from tests.scripts import run_script
 
-SCRIPT = Path(__file__).parents[2] / "workflow" / "scripts" / "prepare_backbone.py"
 SCRATCH = {"width": 16, "layers": 1, "head_width": 16, "embed_dim": 8, "steps": 1, "batch_size": 8, "warmup": 0}
 
 
@@ -20,11 +15,9 @@ def prepare(monkeypatch, tmp_path):
     monkeypatch.setenv("SAP_DEVICE", "cpu")
 
     def run(**backbone):
-        settings = json.dumps({"backbone": backbone, "digits": {"corpus": 100, "size": 16, "seed": 0}})
-        flags = ["--settings", settings, "--code", "x", "--threads", "1", "--out", str(tmp_path / "out")]
-        monkeypatch.setattr(sys, "argv", ["prepare_backbone", *flags])
-        loaded = runpy.run_path(str(SCRIPT))
-        loaded["main"](loaded["parse_args"]())
+        digits = {"corpus": 100, "size": 16, "seed": 0} if backbone["kind"] == "scratch" else None
+        plan = {"backbone": backbone, "digits": digits, "files": [], "stamp": ""}
+        run_script("prepare_backbone", plan, tmp_path / "out")
         return load_backbone(tmp_path / "out").model.state_dict()
 
     return run

@@ -1,9 +1,6 @@
 """compare_towers and compare_masks: from adapters and gradients on disk to their tables."""
 
-import argparse
-import importlib.util
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,21 +8,12 @@ import torch
 from sap.errors import SapError
 from sap.export import write_adapter
 from sap.factors import Factors
-from sap.io import digest_file, read_csv, read_json, save_tensors, write_json
+from sap.io import digest_file, read_csv, read_json, save_tensors
 from sap.update import Update, load_adapter
+from tests.scripts import SCRIPTS, run_script
 
-SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 VISUAL, TEXT = (f"{tower}transformer.resblocks.0.mlp.c_fc.weight" for tower in ("visual.", ""))
 SHAPES = {VISUAL: (24, 16), TEXT: (20, 12)}
-
-
-def run(name, folder, plan):
-    spec = importlib.util.spec_from_file_location(f"script_{name}", SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    write_json(folder / "plan.json", plan)
-    module.main(argparse.Namespace(plan=str(folder / "plan.json"), code="abc", out=folder / name))
-    return folder / name
 
 
 def random_update(seed, layers=SHAPES):
@@ -52,7 +40,7 @@ def test_towers_tell_shared_text_updates_from_conflicting_visual_ones(tmp_path, 
     one, other = random_update(0), random_update(1)
     turned = Update({VISUAL: other[VISUAL], TEXT: one.scaled(2.0)[TEXT]})
     clients = {"art": write("art", one), "photo": write("photo", turned), "sketch": write("sketch", other)}
-    out = run("compare_towers", tmp_path, {"seed": 3, "clients": clients})
+    out = run_script("compare_towers", {"seed": 3, "clients": clients}, tmp_path / "compare_towers")
     rows = read_csv(out / "towers.csv")
     assert len(rows) == 2 * 3
     assert {(row["layer"], row["tower"], row["seed"]) for row in rows} == {(VISUAL, "visual", "3"), (TEXT, "text", "3")}
@@ -73,7 +61,7 @@ def test_towers_tell_shared_text_updates_from_conflicting_visual_ones(tmp_path, 
 def test_towers_of_clients_that_adapt_one_tower_are_refused(tmp_path, write):
     clients = {name: write(name, random_update(seed, [VISUAL])) for seed, name in enumerate(["art", "photo"])}
     with pytest.raises(SapError, match=r"adapt visual layers only\. Train them with train\.lora\.towers: both"):
-        run("compare_towers", tmp_path, {"seed": 0, "clients": clients})
+        run_script("compare_towers", {"seed": 0, "clients": clients}, tmp_path / "compare_towers")
 
 
 @pytest.fixture
@@ -89,7 +77,7 @@ def compared(tmp_path, write):
         save_tensors(tmp_path / f"draw-{draw}/art/gradients.safetensors", tensors, {"reduction": "absolute_of_mean"})
         gradients[str(draw)] = {"art": str(tmp_path / f"draw-{draw}/art")}
     plan = {"seed": 5, "clients": clients, "gradients": gradients, "sizes": [2, 4], "ratios": [0.5, 0.75]}
-    return run("compare_masks", tmp_path, plan)
+    return run_script("compare_masks", plan, tmp_path / "compare_masks")
 
 
 def test_masks_are_compared_across_draws_sizes_and_with_magnitude(compared, tmp_path):

@@ -1,9 +1,6 @@
 """score_client, diagnose, prune and audit: from an adapter folder to their files, and one sentence where that fails."""
 
-import argparse
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,24 +17,22 @@ from sap.io import (
     read_jsonl,
     save_tensors,
     sealed,
-    write_json,
     write_jsonl,
     write_text,
 )
 from sap.provenance import save_meta
 from sap.update import Update, load_adapter, load_update
 from tests.made_plans import NOTHING
+from tests.scripts import SCRIPTS, run_script
 
-SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 BACKBONE = ("backbone/open_clip_config.json", "backbone/open_clip_model.safetensors")
 MODULES = {"attn": (96, 32), "attn.base_layer.out_proj": (32, 32), "mlp.c_fc": (128, 32), "mlp.c_proj": (32, 128)}
 
 
-def main_of(name):
-    spec = importlib.util.spec_from_file_location(f"script_{name}", SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return lambda **arguments: module.main(argparse.Namespace(**arguments))
+def score(adapter, backbone, anchors, out, reduction="mean_of_absolute", sizes=(2, 4)):
+    plan = {"client": adapter.name, "seed": 0, "alignment": "cosine", "reduction": reduction, "sizes": sizes}
+    plan |= {"adapter": str(adapter), "backbone": str(backbone), "anchors": str(anchors)}
+    return run_script("score_client", plan, out)
 
 
 @pytest.fixture
@@ -71,16 +66,7 @@ def scored(tmp_path, adapters, tiny_clip_folder, monkeypatch):
         {"images": images, "tokens": torch.randint(1, 400, (4, 24), generator=rng)},
     )
     for adapter in adapters:
-        main_of("score_client")(
-            client=adapter.name,
-            seed=0,
-            adapter=adapter,
-            backbone=tiny_clip_folder,
-            anchors=tmp_path / "anchors",
-            settings={"alignment": "cosine", "reduction": "mean_of_absolute", "sizes": [2, 4]},
-            code="abc",
-            out=tmp_path / "saliency" / adapter.name,
-        )
+        score(adapter, tiny_clip_folder, tmp_path / "anchors", tmp_path / "saliency" / adapter.name)
     return [tmp_path / "saliency" / adapter.name / "gradients.safetensors" for adapter in adapters]
 
 
@@ -97,8 +83,10 @@ def test_scores_of_every_size_layer_and_factor_are_written(scored, adapters):
 
 
 def test_diagnose_writes_one_row_per_pair_and_layer(tmp_path, scored, adapters):
-    out = tmp_path / "diagnose"
-    main_of("diagnose")(clients=adapters, names=["art", "photo"], gradients=scored, size=4, seed=3, code="abc", out=out)
+    clients = {folder.name: str(folder) for folder in adapters}
+    gradients = {path.parent.name: str(path.parent) for path in scored}
+    plan = {"seed": 3, "size": 4, "clients": clients, "gradients": gradients}
+    out = run_script("diagnose", plan, tmp_path / "diagnose")
     agreement, saliency = read_csv(out / "agreement.csv"), read_csv(out / "saliency.csv")
     assert len(agreement) == 8
     assert list(agreement[0])[:6] == ["seed", "layer", "client_a", "client_b", "cosine", "sign_conflict"]
@@ -111,16 +99,8 @@ def test_diagnose_writes_one_row_per_pair_and_layer(tmp_path, scored, adapters):
 
 def test_prune_writes_the_pruned_update(tmp_path, scored, adapters):
     point = {"criterion": "taylor_absolute", "reduction": "mean_of_absolute", "anchor_size": 4, "prune_ratio": 0.75}
-    main_of("prune")(
-        client="art",
-        seed=0,
-        adapter=adapters[0],
-        gradients=scored[0],
-        statistics=[],
-        settings=point,
-        code="",
-        out=tmp_path / "p",
-    )
+    plan = {"client": "art", "seed": 0, "point": {"id": "p", "settings": point}, "adapter": str(adapters[0])}
+    run_script("prune", plan | {"gradients": str(scored[0].parent), "statistics": {}}, tmp_path / "p")
     pruned = load_update(tmp_path / "p/update.safetensors")
     for layer in pruned:
         assert int((pruned.dense(layer) == 0).sum()) == pruned.dense(layer).numel() * 3 // 4
@@ -135,16 +115,7 @@ def test_an_adapter_of_another_backbone_is_refused_with_its_path(tmp_path, adapt
     with pytest.raises(
         SapError, match=r"art: layer visual\.transformer\.resblocks\.7\.mlp\.c_fc\.weight does not exist"
     ):
-        main_of("score_client")(
-            client="art",
-            seed=0,
-            adapter=adapters[0],
-            backbone=tiny_clip_folder,
-            anchors=tmp_path,
-            settings={"alignment": "cosine", "reduction": "absolute_of_mean", "sizes": [2]},
-            code="",
-            out=tmp_path / "out",
-        )
+        score(adapters[0], tiny_clip_folder, tmp_path, tmp_path / "out", "absolute_of_mean", (2,))
     assert not (tmp_path / "out").exists()
 
 
@@ -177,8 +148,7 @@ def test_audit_keeps_what_is_there_and_measures_again_when_its_code_or_a_client_
             {"id": name, "settings": {"kind": "merge", "merge": {"method": name}}, "reads": ["clients"], "code": "c"}
             for name in methods
         ]
-        write_json(tmp_path / "plan.json", plan | {"points": points})
-        main_of("audit")(plan=tmp_path / "plan.json", code=code, out=tmp_path / "audit", save_every=20.0)
+        run_script("audit", plan | {"points": points}, tmp_path / "audit", code=code)
         rows = read_jsonl(tmp_path / "audit/audit.jsonl")
         fresh = {row["point"] for row in rows if "marked" not in row}
         write_jsonl(tmp_path / "audit/audit.jsonl", [sealed(row | {"marked": True}) for row in rows])

@@ -1,12 +1,9 @@
 """Anchor sets: nested, repeatable, and careful with files that someone else wrote."""
 
-import argparse
 import json
 import os
-import runpy
 import shutil
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +15,7 @@ from sap.data.options import AnchorOptions, DigitsOptions
 from sap.errors import SapError
 from sap.io import load_tensors, read_csv
 from tests.data.image_files import picture, write_bad
+from tests.scripts import run_script
 
 GEOMETRY = Geometry(24)
 
@@ -164,14 +162,12 @@ def test_a_byte_order_mark_is_not_part_of_a_column_name(root):
 
 
 def test_the_script_writes_images_tokens_and_captions_of_one_backbone(root, tiny_clip_folder, tmp_path, capsys):
-    script = Path(__file__).parents[2] / "workflow" / "scripts" / "draw_anchors.py"
     settings = {"anchors": asdict(options(root, "folder")), "draw": 0, "input": GEOMETRY._asdict(), "digits": None}
-    settings = json.loads(json.dumps(settings))  # as they come from the command line
     backbone = tmp_path / "without weights"  # gigabytes of them, and tokens need none
     backbone.mkdir()
     shutil.copy(tiny_clip_folder / "open_clip_config.json", backbone)
-    given = argparse.Namespace(settings=settings, backbone=backbone, code="x", out=tmp_path / "out")
-    runpy.run_path(str(script))["main"](given)
+    plan = settings | {"backbone": str(backbone), "files": [], "stamp": ""}
+    run_script("draw_anchors", plan, tmp_path / "out")
     tensors = load_tensors(tmp_path / "out" / "anchors.safetensors", "np")
     expected = draw(root, "folder")
     assert np.array_equal(tensors["images"], expected.images)
@@ -188,7 +184,7 @@ def test_the_script_writes_images_tokens_and_captions_of_one_backbone(root, tiny
     twice = expected.files[5]
     rewrite("captions.csv", expected.captions[2], "one " * 23)(root)  # begin, end: 25 of 24 tokens
     rewrite("captions.csv", f"{expected.files[6]},", f"{twice},")(root)
-    runpy.run_path(str(script))["main"](given)
+    run_script("draw_anchors", plan, tmp_path / "out")
     meta = json.loads((tmp_path / "out" / "meta.json").read_text(encoding="utf-8"))
     assert (meta["cut_captions"], meta["repeated_images"], meta["repeated_captions"]) == (1, 1, 0)
     said = capsys.readouterr().out

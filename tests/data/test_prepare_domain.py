@@ -1,16 +1,13 @@
 """From a folder of images to a store: order, splits, bad input, nothing half-written."""
 
-import argparse
 import errno
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,8 +21,9 @@ from sap.data.options import DataOptions, DigitsOptions, ProblemOptions, SplitOp
 from sap.data.prepare import prepare_domain
 from sap.data.store import open_store
 from sap.errors import SapError
-from sap.io import digest_file, read_csv
+from sap.io import digest_file, read_csv, write_json
 from tests.data.image_files import picture, write_bad
+from tests.scripts import SCRIPTS, run_script
 
 NAMES = ("cat", "dog")
 GEOMETRY = Geometry(24)
@@ -244,22 +242,26 @@ def test_digits_are_stored_like_any_domain(tmp_path):
     assert len(set(same.files)) == 100
 
 
-SCRIPT = Path(__file__).parents[2] / "workflow" / "scripts" / "prepare_domain.py"
+def plan_of(root, domain, **size):
+    data = {"source": "folder", "root": str(root)}
+    return {"domain": domain, "data": data, "input": GEOMETRY._asdict() | size, "classes": NAMES, "listing": ""}
+
+
+def command(plan, tmp_path):
+    write_json(tmp_path / "plan.json", plan)
+    script = SCRIPTS / "prepare_domain.py"
+    return [sys.executable, script, "--plan", tmp_path / "plan.json", "--code", "x", "--out", tmp_path / "out"]
 
 
 def test_the_script_reports_mistakes_in_one_line_without_a_traceback(root, tmp_path):
-    settings = {"data": {"source": "folder", "root": str(root)}, "input": GEOMETRY._asdict(), "classes": NAMES}
-    command = [sys.executable, SCRIPT, "--domain", "arts", "--settings", json.dumps(settings), "--code", "x"]
-    wrong = subprocess.run([*command, "--out", tmp_path / "out"], capture_output=True, text=True)
+    wrong = subprocess.run(command(plan_of(root, "arts"), tmp_path), capture_output=True, text=True)
     assert wrong.returncode == 1
     assert wrong.stderr == "error: data.domains: unknown domain 'arts'. Did you mean 'art'? Known: art, photo.\n"
     assert not (tmp_path / "out").exists()
 
 
 def test_the_script_writes_a_store_with_its_meta(root, tmp_path):
-    settings = {"data": {"source": "folder", "root": str(root)}, "input": GEOMETRY._asdict(), "classes": NAMES}
-    given = argparse.Namespace(domain="art", settings=settings, code="x", threads=2, out=tmp_path / "out")
-    runpy.run_path(str(SCRIPT))["main"](given)
+    run_script("prepare_domain", plan_of(root, "art"), tmp_path / "out", threads=2)
     meta = json.loads((tmp_path / "out" / "meta.json").read_text(encoding="utf-8"))
     assert meta["counts"]["train"] == {"cat": 6, "dog": 6}
     assert meta["files"]["images.npy"] == digest_file(tmp_path / "out" / "images.npy")
@@ -268,9 +270,7 @@ def test_the_script_writes_a_store_with_its_meta(root, tmp_path):
 def test_a_cancelled_job_leaves_no_temporary_file(root, tmp_path):
     for i in range(300):
         picture((1200, 1200), seed=i % 2).save(root / "art" / "cat" / f"large-{i}.bmp")
-    settings = {"data": {"source": "folder", "root": str(root)}, "input": {"size": 24}, "classes": NAMES}
-    command = [sys.executable, SCRIPT, "--domain", "art", "--settings", json.dumps(settings), "--code", "x"]
-    job = subprocess.Popen([*command, "--out", tmp_path / "out"], stdout=subprocess.DEVNULL)
+    job = subprocess.Popen(command(plan_of(root, "art"), tmp_path), stdout=subprocess.DEVNULL)
     while job.poll() is None and not list((tmp_path / "out").glob(".images.npy.tmp-*")):
         time.sleep(0.02)
     job.send_signal(signal.SIGTERM)

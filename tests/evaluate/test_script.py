@@ -13,6 +13,7 @@ import pytest
 from sap.evaluate import judging, load
 from sap.evaluate.rows import RowStore
 from sap.io import read_jsonl
+from sap.job import Task
 from tests.made_plans import NOTHING
 
 SCRIPT = Path(__file__).parents[2] / "workflow/scripts/evaluate.py"
@@ -33,7 +34,7 @@ def evaluate(tmp_path, monkeypatch):
     plan.write_text(json.dumps(NOTHING), encoding="utf-8")
 
     def run(keys: dict[str, str], broken: str = "") -> tuple[dict[str, dict], list[dict]]:
-        def judged(args, plan, wanted, failed):
+        def judged(task, args, plan, wanted, failed):
             for (point, _), key in wanted.items():
                 if point == broken:
                     failed.append(row(point, key) | {"stage": "evaluate", "error": "the Grams are singular"})
@@ -42,7 +43,7 @@ def evaluate(tmp_path, monkeypatch):
 
         monkeypatch.setattr(script, "judged", judged)
         monkeypatch.setattr("sap.evaluate.rows.row_keys", lambda plan: {(name, "a"): key for name, key in keys.items()})
-        script.main(Namespace(plan=str(plan), save_every=1000.0, out=out))
+        script.main(Namespace(plan=str(plan), code="", save_every=1000.0, out=out))
         return {found["point"]: found for found in read_jsonl(out / "rows.jsonl")}, read_jsonl(out / "failed.jsonl")
 
     return run
@@ -80,5 +81,6 @@ def test_batch_size_and_cache_are_those_of_the_command(monkeypatch, size, cached
     flags = ["--batch-size", str(size), "--cache-activations", str(int(cached))]
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--plan", "plan.json", *flags, "--out", "out"])
     script = runpy.run_path(str(SCRIPT))
-    assert list(script["judged"](script["parse_args"](), {}, {}, [])) == []
+    args = script["parse_args"]()
+    assert list(script["judged"](Task("evaluate", args), args, {}, {}, [])) == []
     assert asked == [({}, "cpu", size, cached)]

@@ -1,10 +1,5 @@
 """The script of the stage: a client on its own images, or on the anchors, with what it writes."""
 
-import json
-import runpy
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -16,22 +11,14 @@ from sap.data.digits import CLASSES
 from sap.errors import SapError
 from sap.io import digest_file, load_tensors, read_jsonl, read_meta, save_tensors
 from sap.update import load_adapter
-
-SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
-
-
-def script(name, monkeypatch, **flags):
-    given = [text for flag, value in flags.items() for text in (f"--{flag}", str(value))]
-    monkeypatch.setattr(sys, "argv", [name, "--code", "x", *given])
-    loaded = runpy.run_path(str(SCRIPTS / f"{name}.py"))
-    loaded["main"](loaded["parse_args"]())
+from tests.made_plans import SKETCH, whole_domain
+from tests.scripts import run_script
 
 
 @pytest.fixture
 def measure(tiny_clip_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("SAP_DEVICE", "cpu")
-    data = {"data": {"digits": {"per_class": 8}}, "input": {"size": 16}, "classes": CLASSES}
-    script("prepare_domain", monkeypatch, settings=json.dumps(data), domain="sketch", out=tmp_path / "sketch")
+    run_script("prepare_domain", SKETCH, tmp_path / "sketch")
     backbone = load_backbone(tiny_clip_folder)
     features = backbone.text_features(backbone.tokenize(list(CLASSES)))
     texts = {"features": features, "logit_scale": backbone.logit_scale.clone()}
@@ -48,17 +35,15 @@ def measure(tiny_clip_folder, tmp_path, monkeypatch):
     save_adapter(adapted, tmp_path / "adapter")
 
     def run(kind, source, images=5, client="sketch"):
-        share = {"parts": [{"domain": "sketch", "index": None}], "partition": None, "corruption": None}
-        folders = {"adapter": tmp_path / "adapter", "backbone": tiny_clip_folder, "classes": tmp_path / "classes"}
-        upload, record = (tmp_path / place / f"{kind}-{source}-{images}-{client}" for place in ("upload", "record"))
-        settings = json.dumps({"kind": kind, "source": source, "images": images})
-        inputs = tmp_path / ("sketch" if source == "client" else "anchors")
-        script(
-            "measure", monkeypatch, settings=settings, share=json.dumps(share), client=client, seed=0,
-            inputs=inputs, upload=upload, out=record, **folders,
-        )  # fmt: skip
+        own = source == "client"
+        plan = {"client": client, "seed": 0, "kind": kind, "source": source, "images": images}
+        plan |= {"adapter": str(tmp_path / "adapter"), "backbone": str(tiny_clip_folder)}
+        plan |= {"classes": str(tmp_path / "classes"), "anchors": None if own else str(tmp_path / "anchors")}
+        plan["share"] = whole_domain(tmp_path / "sketch") | {"trainee": client} if own else None
+        record = run_script("measure", plan, tmp_path / "record" / f"{kind}-{source}-{images}-{client}")
+        upload = record / "upload"
         assert sorted(path.name for path in upload.iterdir()) == ["meta.json", "statistics.safetensors"]
-        assert sorted(path.name for path in record.iterdir()) == ["failed.jsonl", "meta.json"]
+        assert sorted(path.name for path in record.iterdir()) == ["failed.jsonl", "meta.json", "upload"]
         return load_tensors(upload / "statistics.safetensors"), read_meta(upload), read_meta(record)
 
     return run
@@ -77,11 +62,11 @@ def test_every_layer_of_the_adapter_is_measured_in_its_own_shape(measure, tmp_pa
         assert gram.shape == (update.shape(name)[1],) * 2
         assert torch.linalg.eigvalsh(gram).min() > -1e-6 * gram.diagonal().max()
         assert (fisher[f"{name}/fisher"] >= 0).all()
-    path = tmp_path / "upload" / f"gram-{source}-5-sketch" / "statistics.safetensors"
+    path = tmp_path / "record" / f"gram-{source}-5-sketch" / "upload" / "statistics.safetensors"
     assert sent["files"] == {path.name: digest_file(path)}
     assert sorted(sent) == ["client", "digest", "files", "seed", "stage"]  # the rest stays with the client
     assert {"device", "git_commit", "seconds", "settings", "versions"} <= kept.keys()
-    failures = tmp_path / "record" / path.parent.name / "failed.jsonl"
+    failures = path.parents[1] / "failed.jsonl"
     assert kept["files"] == {failures.name: digest_file(failures)}
     assert read_jsonl(failures) == []
 
@@ -103,4 +88,4 @@ def test_statistics_that_are_not_finite_say_so_to_their_readers_and_stop_nobody_
     assert (failure["stage"], failure["client"], failure["seed"]) == ("measure", "sketch", 0)
     assert "is not finite, the update is too large to be used" in failure["error"]
     with pytest.raises(SapError, match="is not finite, the update is too large"):
-        LazyTensors(tmp_path / "upload/gram-client-5-sketch/statistics.safetensors")
+        LazyTensors(tmp_path / "record/gram-client-5-sketch/upload/statistics.safetensors")

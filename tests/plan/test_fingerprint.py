@@ -9,7 +9,7 @@ from sap.pipeline import build_study
 from sap.plan import fingerprint as module
 from sap.plan.code import code_of
 from sap.plan.fingerprint import closure, fingerprint
-from sap.plan.folds import criterion_modules, point_modules
+from sap.plan.folds import point_modules
 from sap.plan.settings import schema
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -98,13 +98,10 @@ REGISTERED = [
 def test_the_file_of_whatever_is_registered_is_in_the_code_of_the_points_that_use_it(settings, file):
     assert file in closure(*point_modules(settings))
     assert file not in closure(*point_modules(MERGE)) or file in ("sap.merge.mean", "sap.serve.merge")
-    if settings["criterion"] != "none":
-        assert file in closure(SCRIPTS / "prune.py", *criterion_modules(settings))
 
 
 # How the stages that look a method up by its name get its file into their fingerprint.
-BY_PLAN = {"evaluate", "audit", "probe", "privacy", "merge"}  # their plan holds the code of each of its points
-BY_POINT = {"prune"}  # its rule names the criterion of the point
+BY_PLAN = {"evaluate", "audit", "probe", "privacy", "merge", "prune"}  # their plan holds the code of each of its points
 NONE = {"headroom", "diagnose", "compare_masks"}  # they import a module that could; compare_masks names its criteria
 
 
@@ -116,9 +113,7 @@ def test_every_stage_that_looks_up_registered_names_takes_their_files_into_its_f
         for path in module.ROOT.rglob("*.py")
         if re.search(r"\b(METHODS|CRITERIA|ATTACKS|KINDS)\[", path.read_text(encoding="utf-8"))
     }
-    assert {path.stem for path in SCRIPTS.glob("*.py") if looking & set(closure(path))} == (BY_PLAN | BY_POINT | NONE)
-    rules = "".join(path.read_text(encoding="utf-8") for path in (SCRIPTS.parent / "rules").glob("*.smk"))
-    assert set(re.findall(r'code\("(\w+)", \*criterion_modules', rules)) == BY_POINT
+    assert {path.stem for path in SCRIPTS.glob("*.py") if looking & set(closure(path))} == (BY_PLAN | NONE)
 
 
 @pytest.mark.parametrize("stage", ["audit", "probe", "privacy", "merge", "evaluate"])
@@ -128,7 +123,9 @@ def test_every_plan_of_points_holds_the_code_of_each(evidence, stage):
     declared = study.stages[stage]
     points = declared.plan(study, **{name: place[name] for name in declared.wildcards}).points
     assert points
-    assert all(point.code == code_of(study.counted_packages, *point_modules(point.settings)) for point in points)
+    pruned = study.stages["prune"].plan(study, point=place["point"], trainee=study.clients[0].name, seed=0)
+    for point in (*points, pruned.point):
+        assert point.code == code_of(study.counted_packages, *point_modules(point.settings))
 
 
 def test_the_code_that_reads_and_merges_is_in_the_code_of_every_row():

@@ -16,7 +16,7 @@ from sap.progress import Heartbeat, born_at
 
 
 def job(stage: str, title: str = "", rows: dict | None = None, **place) -> Job:
-    return Job(stages()[stage], Identity("id", {}), place, title, rows or {})
+    return Job(stages()[stage], Identity("id", {}), (), place, title, rows or {})
 
 
 TRAINING = job("train_client", "photo, seed 0", trainee="photo", seed=0)

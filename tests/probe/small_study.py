@@ -1,10 +1,5 @@
 """A study whose answers are known: prepared domains, an upload for each client, and the scripts that read them."""
 
-import importlib.util
-import json
-from argparse import Namespace
-from pathlib import Path
-
 import numpy as np
 import torch
 
@@ -15,7 +10,6 @@ from sap.data.store import write_images, write_index
 from sap.io import save_tensors, write_json
 from sap.provenance import save_meta
 
-SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 CLASSES = ("dark", "bright", *"cdefgh")
 SIZE = 16
 
@@ -82,17 +76,6 @@ def memorise(images, labels, features, steps=150):
             optimiser.step()
 
     return fit
-
-
-def run_script(name, plan, out):
-    """Run a stage's script in this process on a plan."""
-    path = out.with_suffix(".json")
-    path.write_text(json.dumps(plan), encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(f"script_{name}", SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main(Namespace(plan=str(path), batch_size=16, save_every=20.0, code="x", out=out))
-    return out
 
 
 def fold_plan(root, backbone, domains, points, **more):

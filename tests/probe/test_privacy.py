@@ -11,6 +11,7 @@ from sap.factors import Factors
 from sap.io import read_csv, read_json, read_jsonl
 from sap.stages.privacy.run import auc_interval, membership, upload_bytes
 from sap.update import Update
+from tests.made_plans import whole_domain
 from tests.probe.small_study import (
     HALF,
     WHOLE,
@@ -19,12 +20,12 @@ from tests.probe.small_study import (
     memorise,
     merge_point,
     noise,
-    run_script,
     undecided,
     write_classes,
     write_domain,
     write_upload,
 )
+from tests.scripts import run_script
 
 DOMAINS = ("learnt", "untouched")
 SPLITS = np.array(["train"] * 40 + ["val"] * 20 + ["test"] * 36)
@@ -44,12 +45,8 @@ def study(tmp_path, tiny_clip_folder, monkeypatch):
     return tmp_path
 
 
-def whole_domain(name):
-    return {"parts": [{"domain": name, "index": None}], "partition": None, "corruption": None, "train": {}}
-
-
 def privacy(study, backbone, points=(WHOLE, HALF, ZERO_SHOT), images=100, **shares):
-    given = {name: whole_domain(name) for name in DOMAINS} | shares
+    given = {name: whole_domain(study / name) for name in DOMAINS} | shares
     plan = fold_plan(study, backbone, DOMAINS, list(points), images=images, shares=given)
     out = run_script("privacy", plan, study / "privacy")
     rows = {(row["client"], row["point"], row["score"]): row for row in read_csv(out / "privacy.csv")}
@@ -84,14 +81,17 @@ def test_every_client_has_bytes_at_every_point_that_sends_something(study, tiny_
 
 def test_wrong_labels_tell_no_members(study, tiny_clip_folder):
     """By the labels that it was trained with, the members of an all-wrong client would differ without any memory."""
-    corrupted = whole_domain("untouched") | {"corruption": {"kind": "derangement", "fraction": 1.0}}
+    corrupted = whole_domain(study / "untouched") | {"corruption": {"kind": "derangement", "fraction": 1.0}}
     clean, _, _ = privacy(study, tiny_clip_folder)
     wrong, _, _ = privacy(study, tiny_clip_folder, untouched=corrupted)
     assert wrong == clean
 
 
 def test_a_client_of_two_domains_is_judged_on_both_and_on_no_more_images_than_asked(study, tiny_clip_folder):
-    both = whole_domain("learnt") | {"parts": [{"domain": name, "index": None} for name in DOMAINS]}
+    both = whole_domain(study / "learnt") | {
+        "parts": [{"domain": name, "index": None} for name in DOMAINS],
+        "domains": [str(study / name) for name in DOMAINS],
+    }
     rows, _, _ = privacy(study, tiny_clip_folder, points=[ZERO_SHOT], images=20, learnt=both)
     assert [rows[client, "zero_shot", "loss"]["members"] for client in DOMAINS] == ["20", "20"]
 

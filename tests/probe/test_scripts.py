@@ -17,12 +17,12 @@ from tests.probe.small_study import (
     fold_plan,
     merge_point,
     noise,
-    run_script,
     tinted,
     write_classes,
     write_domain,
     write_upload,
 )
+from tests.scripts import run_script
 
 SPLITS = np.array(["train"] * 24 + ["val"] * 4 + ["test"] * 20)
 DOMAINS = ("red", "green")

@@ -7,20 +7,14 @@ from sap.devices import visible_devices
 from sap.errors import SapError
 from sap.escape import terminal
 from sap.failures import FAILED
-from sap.io import canonical
 from sap.pipeline import build_study, stages
 from sap.plan import manifest, reporting
-from sap.plan.backbones import files_of
 from sap.plan.code import code_of, store_code
-from sap.plan.datasets import captions_of, listing_of
 from sap.plan.folders import claim_results
-from sap.plan.folds import criterion_modules
 from sap.plan.ids import ID_PATTERN
 from sap.plan.notes import notes
 from sap.plan.overlays import on_shipped, with_values
 from sap.plan.records import record, version_warnings
-from sap.plan.stage import UPLOAD
-from sap.plan.watched import inputs_of, stamp_of
 from sap.report import catalogue
 
 use_utf8()  # names of files are read before any rule

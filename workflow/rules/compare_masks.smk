@@ -19,4 +19,4 @@ rule compare_masks:
     message:
         "compare the masks, seed {wildcards.seed}"
     shell:
-        "python {params.script:q} --plan {params.plan:q} --code {params.code} --out {params.out:q}" " &> {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --code {params.code} --out {params.out:q} &> {log:q}"

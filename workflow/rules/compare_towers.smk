@@ -19,4 +19,4 @@ rule compare_towers:
     message:
         "compare the towers, seed {wildcards.seed}"
     shell:
-        "python {params.script:q} --plan {params.plan:q} --code {params.code} --out {params.out:q}" " &> {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --code {params.code} --out {params.out:q} &> {log:q}"

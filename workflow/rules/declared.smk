@@ -37,11 +37,6 @@ def folder(stage):
     return lambda wildcards: f"{STAGES[stage].root}/{STAGES[stage].pattern}".format(**wildcards)
 
 
-def uploaded(stage):
-    """Params function: the folder inside the job's that holds what its client hands over."""
-    return lambda wildcards: f"{folder(stage)(wildcards)}/{UPLOAD}"
-
-
 def script(name):
     """Params function: the path of a script. One that takes `output` re-runs nothing, wherever the checkout lies."""
     return lambda wildcards, output: str(ROOT / f"workflow/scripts/{name}.py")
@@ -55,11 +50,6 @@ def plan(stage):
 def planned_inputs(stage):
     """Input function: the files that the job's plan names."""
     return lambda wildcards: STUDY.plan(stage, **wildcards).inputs()
-
-
-def settings(stage, *names):
-    """Params function: canonical JSON of exactly what `stage` reads for the ids in the wildcards."""
-    return lambda wildcards: canonical(STUDY.settings_of(stage, "/".join(wildcards[name] for name in names)))
 
 
 def code(stage, *modules):

@@ -1,7 +1,7 @@
 rule embed_classes:
     """Text features of the class prompts, once for all who train or judge."""
     input:
-        backbone=f"{STUDY.folder('prepare_backbone')}/meta.json",
+        planned_inputs("embed_classes"),
     output:
         outputs("embed_classes"),
     log:
@@ -13,12 +13,10 @@ rule embed_classes:
         **needed("embed_classes"),
     params:
         script=script("embed_classes"),
-        settings=settings("embed_classes", "id"),
+        plan=plan("embed_classes"),
         code=code("embed_classes"),
-        backbone=subpath(input.backbone, parent=True),
         out=folder("embed_classes"),
     message:
         "embed the class prompts {wildcards.id}"
     shell:
-        "python {params.script:q} --backbone {params.backbone:q} --settings {params.settings:q}"
-        " --code {params.code} --out {params.out:q} &> {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --code {params.code} --out {params.out:q} &> {log:q}"

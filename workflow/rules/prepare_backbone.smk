@@ -1,7 +1,7 @@
 rule prepare_backbone:
     """The frozen CLIP in open_clip's own format: pretrained on the digits corpus, downloaded, or read from a file."""
     input:
-        inputs_of(files_of(STUDY.settings["backbone"])),
+        planned_inputs("prepare_backbone"),
     output:
         outputs("prepare_backbone"),
     log:
@@ -13,12 +13,10 @@ rule prepare_backbone:
         **needed("prepare_backbone"),
     params:
         script=script("prepare_backbone"),
-        settings=settings("prepare_backbone", "id"),
+        plan=plan("prepare_backbone"),
         code=code("prepare_backbone"),
-        files=stamp_of(files_of(STUDY.settings["backbone"])),
         out=folder("prepare_backbone"),
     message:
         "prepare the backbone {wildcards.id}"
     shell:
-        "python {params.script:q} --settings {params.settings:q}"
-        " --code {params.code} --threads {threads} --out {params.out:q} 2>&1 | tee {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --code {params.code} --threads {threads} --out {params.out:q} 2>&1 | tee {log:q}"

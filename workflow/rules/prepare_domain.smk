@@ -1,5 +1,7 @@
 rule prepare_domain:
     """Decode one domain's images once, at the backbone's input size, and write down its split."""
+    input:
+        planned_inputs("prepare_domain"),
     output:
         outputs("prepare_domain"),
     log:
@@ -11,12 +13,10 @@ rule prepare_domain:
         **needed("prepare_domain"),
     params:
         script=script("prepare_domain"),
-        settings=settings("prepare_domain", "id"),
+        plan=plan("prepare_domain"),
         code=code("prepare_domain"),
-        listing=lambda wildcards: listing_of(STUDY.settings["data"], wildcards.domain),  # images come and go
         out=folder("prepare_domain"),
     message:
         "decode {wildcards.domain}"
     shell:
-        "python {params.script:q} --domain {wildcards.domain:q} --settings {params.settings:q}"
-        " --code {params.code} --threads {threads} --out {params.out:q} &> {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --code {params.code} --threads {threads} --out {params.out:q} &> {log:q}"

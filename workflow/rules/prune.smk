@@ -1,10 +1,7 @@
-from sap.stages.prune.stage import read_by
-
-
 rule prune:
     """One client's update as a point prunes and rescales it, as a file, on demand: for inspection."""
     input:
-        unpack(lambda wildcards: read_by(STUDY, **wildcards)),
+        planned_inputs("prune"),
     output:
         outputs("prune"),
     log:
@@ -16,16 +13,10 @@ rule prune:
         **needed("prune"),
     params:
         script=script("prune"),
-        settings=lambda wildcards: canonical(STUDY.point(wildcards.point).settings),
-        # With that of the point's criterion, which the stage finds by its name.
-        code=lambda wildcards: code("prune", *criterion_modules(STUDY.point(wildcards.point).settings)),
-        adapter=subpath(input.adapter, parent=True),
-        gradients=lambda wildcards, input: ["--gradients", input.gradients] if "gradients" in input.keys() else [],
-        statistics=lambda wildcards, input: ["--statistics", *input.statistics] if input.statistics else [],
+        plan=plan("prune"),
+        code=code("prune"),
         out=folder("prune"),
     message:
         "prune {wildcards.trainee} at {wildcards.point}, seed {wildcards.seed}"
     shell:
-        "python {params.script:q} --client {wildcards.trainee:q} --seed {wildcards.seed}"
-        " --adapter {params.adapter:q} {params.gradients:q} {params.statistics:q} --settings {params.settings:q}"
-        " --code {params.code} --out {params.out:q} &> {log:q}"
+        "python {params.script:q} --plan {params.plan:q} --code {params.code} --out {params.out:q} &> {log:q}"

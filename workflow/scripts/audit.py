@@ -6,14 +6,12 @@ import time
 from pathlib import Path
 
 from sap.cli import run
+from sap.job import Task, job_parser
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plan", required=True, help="the fold's plan, results/plans/audit-*.json")
+    parser = job_parser(__doc__)
     parser.add_argument("--save-every", type=float, default=20.0, help="seconds between two writes of the rows so far")
-    parser.add_argument("--code", default="", help="fingerprint of the code, for Snakemake")
-    parser.add_argument("--out", required=True, type=Path, help="folder for audit.jsonl and failed.jsonl")
     return parser.parse_args()
 
 
@@ -22,15 +20,16 @@ def main(args: argparse.Namespace) -> None:
     from sap.evaluate.rows import row_keys
     from sap.failures import sentence_of, writable, write_failures
     from sap.io import canonical, digest, sealed, sealed_rows, write_jsonl
-    from sap.plans import FoldPlan, read_plan
+    from sap.plans import FoldPlan
 
-    plan = read_plan(args.plan, FoldPlan)
-    path = args.out / "audit.jsonl"
+    task = Task("audit", args)
+    plan = task.plan(FoldPlan)
+    path = task.out / "audit.jsonl"
     # Beside the output: Snakemake puts that of a failed or killed job back to what it was before it.
-    side = Path(f"{args.out}.progress")
+    side = Path(f"{task.out}.progress")
     # what the merge depends on, and what is measured of it
     found = row_keys(plan)
-    keys = {point.id: digest(canonical([found[point.id, plan.target], args.code])) for point in plan.points}
+    keys = {point.id: digest(canonical([found[point.id, plan.target], task.code])) for point in plan.points}
     kept: dict[str, dict[str, dict]] = {}  # point -> layer -> row
     for row in sealed_rows(path)[0] + sealed_rows(side / path.name)[0]:
         if keys.get(row["point"]) == row["key"]:
@@ -64,8 +63,8 @@ def main(args: argparse.Namespace) -> None:
         finally:
             if kept:
                 write(side)
-    write_failures(args.out, failed)
-    write(args.out)
+    write_failures(task.out, failed)
+    write(task.out)
     shutil.rmtree(side, ignore_errors=True)
 
 

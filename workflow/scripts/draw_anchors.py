@@ -1,19 +1,14 @@
 """Draw the server's public image-text pairs and tokenise their captions for one backbone."""
 
 import argparse
-import json
 from pathlib import Path
 
 from sap.cli import run
+from sap.job import Task, job_parser
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", required=True, type=json.loads, help="JSON object: anchors, draw, input, digits")
-    parser.add_argument("--backbone", required=True, type=Path, help="folder of the backbone, for its tokenizer")
-    parser.add_argument("--code", required=True, help="fingerprint of the stage's code, for meta.json")
-    parser.add_argument("--out", required=True, type=Path, help="folder of the anchors")
-    return parser.parse_args()
+    return job_parser(__doc__).parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
@@ -25,16 +20,16 @@ def main(args: argparse.Namespace) -> None:
     from sap.data.images import Geometry, Rotations
     from sap.data.options import AnchorOptions, DigitsOptions
     from sap.io import save_tensors, write_csv
-    from sap.provenance import Clock, save_meta
+    from sap.stages.draw_anchors.plan import AnchorsPlan
 
-    clock = Clock()
-    settings = args.settings
-    options = parse(AnchorOptions, settings["anchors"], where="anchors")
-    digits = parse(DigitsOptions, settings["digits"] or {}, where="data.digits")
-    rotations = Rotations()
-    anchors = draw_anchors(options, settings["draw"], Geometry(**settings["input"]), digits, rotations)
-    read_config(args.backbone / CONFIG_FILE)  # one sentence for a broken backbone; its weights are not needed
-    tokenizer = load_tokenizer(args.backbone)
+    task = Task("draw_anchors", args)
+    plan = task.plan(AnchorsPlan)
+    options, rotations = parse(AnchorOptions, plan.anchors, where="anchors"), Rotations()
+    digits = parse(DigitsOptions, plan.digits or {}, where="data.digits")
+    anchors = draw_anchors(options, plan.draw, Geometry(**plan.input), digits, rotations)
+    config = Path(plan.backbone) / CONFIG_FILE
+    read_config(config)  # one sentence for a broken backbone; its weights are not needed
+    tokenizer = load_tokenizer(plan.backbone)
     tokens, cut, twice = tokenizer(anchors.captions).numpy(), count_cut(tokenizer, anchors.captions), repeats(anchors)
     if rotations.paths:
         print(f"EXIF rotation of {len(rotations.paths)} images is ignored, as open_clip does: {rotations.paths[0]} ...")
@@ -43,14 +38,14 @@ def main(args: argparse.Namespace) -> None:
     for what, pairs in twice.items():
         if pairs:
             print(f"{len(pairs)} {what} were drawn before, such as that of {' as that of '.join(pairs[0])}")
-    save_tensors(args.out / "anchors.safetensors", {"images": anchors.images, "tokens": tokens})
+    save_tensors(task.out / "anchors.safetensors", {"images": anchors.images, "tokens": tokens})
     rows = [{"file": f, "caption": c} for f, c in zip(anchors.files, anchors.captions, strict=True)]
-    write_csv(args.out / "anchors.csv", rows, ["file", "caption"])
+    write_csv(task.out / "anchors.csv", rows, ["file", "caption"])
     facts = {"cut_captions": cut, "rotated": len(rotations.paths)} | {
         f"repeated_{what}": len(pairs) for what, pairs in twice.items()
     }
-    read = {"backbone": args.backbone / CONFIG_FILE}
-    save_meta(args.out, clock.meta("draw_anchors", settings, read, args.code, **facts))
+    settings = {"anchors": plan.anchors, "draw": plan.draw, "input": plan.input, "digits": plan.digits}
+    task.finish(settings, {"backbone": config}, **facts)
 
 
 if __name__ == "__main__":

@@ -3,44 +3,39 @@
 import argparse
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from sap.cli import run
-from sap.devices import claim_device
+from sap.job import Task, job_parser
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plan", required=True, help="the shard's plan, results/plans/evaluate-*.json")
+    parser = job_parser(__doc__)
     parser.add_argument("--batch-size", type=int, default=256, help="images per forward pass")
     parser.add_argument(
         "--cache-activations", type=int, choices=(0, 1), default=1, help="1 computes what lies below the LoRA once"
     )
     parser.add_argument("--save-every", type=float, default=20.0, help="seconds between two writes of the rows so far")
-    parser.add_argument("--code", default="", help="fingerprint of the code, for Snakemake")
-    parser.add_argument(
-        "--out", required=True, type=Path, help="folder for rows.jsonl, predictions.safetensors, failed.jsonl"
-    )
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     from sap.evaluate.rows import RowStore, row_keys
     from sap.failures import write_failures
-    from sap.plans import FoldPlan, read_plan
+    from sap.plans import FoldPlan
 
-    plan = read_plan(args.plan, FoldPlan)
-    keys, store = row_keys(plan), RowStore(args.out)
+    task = Task("evaluate", args)
+    plan = task.plan(FoldPlan)
+    keys, store = row_keys(plan), RowStore(task.out)
     # Beside the outputs: Snakemake puts those of a failed or killed job back to what they were before it.
-    side = RowStore(f"{args.out}.progress")
+    side = RowStore(f"{task.out}.progress")
     store.adopt(side, keys)
     wanted = {name: key for name, key in keys.items() if not store.has(*name, key)}
     failed = []
     if wanted:
         saved = time.monotonic()
         try:
-            for found in judged(args, plan, wanted, failed):
+            for found in judged(task, args, plan, wanted, failed):
                 side.add(*found)
                 if time.monotonic() - saved > args.save_every:
                     side.save()
@@ -50,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
                 side.save()
         store.adopt(side, keys)
         store.drop((row["point"], row["domain"]) for row in failed)
-    write_failures(args.out, failed)
+    write_failures(task.out, failed)
     if store.changed:
         store.save()
     else:
@@ -59,9 +54,9 @@ def main(args: argparse.Namespace) -> None:
     side.remove()
 
 
-def judged(args: argparse.Namespace, plan: Any, wanted: dict, failed: list) -> Iterator[tuple]:
+def judged(task: Task, args: argparse.Namespace, plan: Any, wanted: dict, failed: list) -> Iterator[tuple]:
     """(row, probabilities, labels) of every wanted row; what cannot be computed joins `failed`."""
-    device, _slot = claim_device()
+    device = task.device
     from sap.evaluate.judging import judge_points
     from sap.evaluate.load import load_fold
     from sap.progress import bar

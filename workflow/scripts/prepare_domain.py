@@ -1,22 +1,13 @@
 """Decode, split and store the images of one domain at the backbone's input size."""
 
 import argparse
-import json
-from pathlib import Path
 
 from sap.cli import run
+from sap.job import Task, job_parser
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--domain", required=True, help="name of the domain: a folder under data.root, or a digits style"
-    )
-    parser.add_argument("--settings", required=True, type=json.loads, help="JSON object with data, input, classes")
-    parser.add_argument("--code", required=True, help="fingerprint of the stage's code, for meta.json")
-    parser.add_argument("--threads", type=int, default=1, help="images decoded at the same time")
-    parser.add_argument("--out", required=True, type=Path, help="folder of the store")
-    return parser.parse_args()
+    return job_parser(__doc__).parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
@@ -24,13 +15,14 @@ def main(args: argparse.Namespace) -> None:
     from sap.data.images import Geometry
     from sap.data.options import DataOptions
     from sap.data.prepare import prepare_domain
-    from sap.provenance import Clock, save_meta
+    from sap.stages.prepare_domain.plan import DomainPlan
 
-    clock = Clock()
-    options = parse(DataOptions, args.settings["data"], where="data")
-    geometry = Geometry(**args.settings["input"])
-    facts = prepare_domain(args.domain, options, geometry, args.settings["classes"], args.out, args.threads)
-    save_meta(args.out, clock.meta("prepare_domain", args.settings, {}, args.code, domain=args.domain, **facts))
+    task = Task("prepare_domain", args)
+    plan = task.plan(DomainPlan)
+    options, geometry = parse(DataOptions, plan.data, where="data"), Geometry(**plan.input)
+    facts = prepare_domain(plan.domain, options, geometry, plan.classes, task.out, args.threads)
+    settings = {"data": plan.data, "input": plan.input, "classes": plan.classes}
+    task.finish(settings, {}, domain=plan.domain, **facts)
 
 
 if __name__ == "__main__":

@@ -1,53 +1,44 @@
 """Gradients of the anchors' image-text alignment at one client's weights, for nested anchor sets."""
 
 import argparse
-import json
 from pathlib import Path
 
 from sap.cli import run
-from sap.devices import claim_device
+from sap.job import Task, job_parser
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--client", required=True, help="name of the client, for meta.json")
-    parser.add_argument("--seed", type=int, required=True, help="the client's seed, for meta.json")
-    parser.add_argument("--adapter", type=Path, required=True, help="the client's PEFT adapter folder")
-    parser.add_argument("--backbone", type=Path, required=True, help="folder of the backbone")
-    parser.add_argument("--anchors", type=Path, required=True, help="folder of the anchors")
-    parser.add_argument("--settings", type=json.loads, required=True, help="JSON object: alignment, reduction, sizes")
-    parser.add_argument("--code", required=True, help="fingerprint of the stage's code, for meta.json")
-    parser.add_argument("--out", type=Path, required=True, help="folder for gradients.safetensors and meta.json")
-    return parser.parse_args()
+    return job_parser(__doc__).parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
-    device, _slot = claim_device()
+    task = Task("score_client", args)
+    device = task.device
     from sap.clip.backbone import load_backbone
+    from sap.clip.checkpoint import WEIGHTS_FILE
     from sap.io import load_tensors, save_tensors
-    from sap.provenance import Clock, save_meta
     from sap.saliency.gradients import alignment_gradients
+    from sap.stages.score_client.plan import ScorePlan
     from sap.update import check_update, load_adapter
 
-    clock = Clock()
-    alignment, reduction, sizes = (args.settings[name] for name in ("alignment", "reduction", "sizes"))
-    backbone = load_backbone(args.backbone, device)
-    update = load_adapter(args.adapter)
+    plan = task.plan(ScorePlan)
+    backbone, update = load_backbone(plan.backbone, device), load_adapter(plan.adapter)
     shapes = {name: tuple(weight.shape) for name, weight in backbone.model.named_parameters()}
-    check_update(update, shapes, str(args.adapter))
-    anchors = load_tensors(args.anchors / "anchors.safetensors")
+    check_update(update, shapes, plan.adapter)
+    anchors = load_tensors(Path(plan.anchors) / "anchors.safetensors")
     pixels = backbone.normalise(anchors["images"])
+    asked = (plan.alignment, plan.reduction, plan.sizes)
     gradients, losses = alignment_gradients(
-        backbone, update.to(device), pixels, anchors["tokens"], alignment, reduction, sizes, where=str(args.adapter)
+        backbone, update.to(device), pixels, anchors["tokens"], *asked, where=plan.adapter
     )
-    save_tensors(args.out / "gradients.safetensors", gradients, {"alignment": alignment, "reduction": reduction})
+    notes = {"alignment": plan.alignment, "reduction": plan.reduction}
+    save_tensors(task.out / "gradients.safetensors", gradients, notes)
     inputs = {
-        "adapter": args.adapter / "adapter_model.safetensors",
-        "anchors": args.anchors / "anchors.safetensors",
-        "backbone": args.backbone / "open_clip_model.safetensors",
+        "adapter": Path(plan.adapter) / "adapter_model.safetensors",
+        "anchors": Path(plan.anchors) / "anchors.safetensors",
+        "backbone": Path(plan.backbone) / WEIGHTS_FILE,
     }
-    facts = {"client": args.client, "seed": args.seed, "loss": losses}
-    save_meta(args.out, clock.meta("score_client", args.settings, inputs, args.code, device, **facts))
+    task.finish(notes | {"sizes": plan.sizes}, inputs, client=plan.client, seed=plan.seed, loss=losses)
 
 
 if __name__ == "__main__":

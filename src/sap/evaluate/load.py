@@ -24,7 +24,7 @@ from sap.update import Update, check_update, load_adapter
 
 
 def load_fold(
-    plan: FoldPlan, device: str, batch_size: int, cache_activations: bool = True
+    plan: FoldPlan, device: str, batch_size: int = 256, cache_activations: bool = True
 ) -> tuple[Judge, dict[str, DomainImages], Fold]:
     """(judge, images by the rows' names of them, the clients and what can be asked of them) of one shard plan.
 
@@ -53,7 +53,7 @@ def _scenarios(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone
 
 
 def load_judge(
-    plan: ModelPlan, folders: Mapping[str, str], device: str, batch_size: int, cache_activations: bool = True
+    plan: ModelPlan, folders: Mapping[str, str], device: str, batch_size: int = 256, cache_activations: bool = True
 ) -> tuple[Judge, dict[str, Update]]:
     """(judge, updates by name): a plan's backbone, classes and precision, and the uploads in `folders`, checked."""
     backbone = load_backbone(plan.backbone, device)

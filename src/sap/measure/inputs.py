@@ -1,42 +1,33 @@
 """What passes through a client's model when it is measured: (pixels, text features, logit scale)."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from sap.clip.backbone import Backbone
 from sap.io import load_tensors, seed_of
+from sap.plans import SharePlan
 from sap.train.examples import open_examples
 
 Measured = tuple[Tensor, Tensor, float]
 
 
-def client_inputs(
-    backbone: Backbone,
-    domains: Sequence[Path],
-    classes: Path,
-    share: Mapping[str, Any],
-    client: str,
-    seed: int,
-    images: int,
-) -> Measured:
+def client_inputs(backbone: Backbone, share: SharePlan, classes: str | Path, seed: int, images: int) -> Measured:
     """At most `images` of the client's own training images, drawn from its name and seed, and the class texts.
 
     Pixels (N, 3, H, W) normalised, text features (C, E) unit-norm.
     """
-    held = open_examples(domains, share, client).train
-    rng = np.random.default_rng(seed_of("measure", client, seed))
+    held = open_examples(share).train
+    rng = np.random.default_rng(seed_of("measure", share.trainee, seed))
     chosen = np.sort(rng.permutation(len(held))[:images])
-    texts = load_tensors(classes / "text_features.safetensors")
+    texts = load_tensors(Path(classes) / "text_features.safetensors")
     pixels = backbone.normalise(held.images(chosen))
     return pixels, texts["features"].to(backbone.device), float(texts["logit_scale"])
 
 
-def anchor_inputs(backbone: Backbone, folder: Path, images: int) -> Measured:
+def anchor_inputs(backbone: Backbone, folder: str | Path, images: int) -> Measured:
     """The first anchors, at most `images`, with their captions in the place of classes."""
-    anchors = load_tensors(folder / "anchors.safetensors")
+    anchors = load_tensors(Path(folder) / "anchors.safetensors")
     texts = backbone.text_features(anchors["tokens"][:images].to(backbone.device))
     return backbone.normalise(anchors["images"][:images]), texts, float(backbone.logit_scale)

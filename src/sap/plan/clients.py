@@ -71,16 +71,16 @@ class Clients:
             self._trainee(c.name, c.parts, corruption_fields(self.settings, c.name), "both") for c in self.clients
         )
 
-    def trainee(self, train_id: str, name: str) -> Trainee:
-        """The trainee behind a path."""
-        for trainee in self.trainees:
-            if (trainee.train_id, trainee.name) == (train_id, name):
-                return trainee
-        raise SapError(f"train_client: {train_id}/{name} is no trainee of this config.")
-
-    def stores(self, train_id: str, name: str) -> list[str]:
-        """Folders of the prepared domains that the trainee behind a path reads, in the order of its parts."""
-        return [self.folder("prepare_domain", domain=domain) for domain, _ in self.trainee(train_id, name).parts]
+    def share_fields(self, trainee: Trainee) -> dict[str, Any]:
+        """The fields of every plan that reads a trainee's images (sap.plans.SharePlan)."""
+        fields = trainee.identity.fields
+        return {
+            "trainee": trainee.name,
+            "domains": tuple(self.folder("prepare_domain", domain=domain) for domain, _ in trainee.parts),
+            "parts": tuple(fields["parts"]),
+            "partition": fields["partition"],
+            "corruption": fields["corruption"],
+        }
 
     def seeds_of(self, trainee: Trainee) -> list[int]:
         """The seeds at which somebody reads this trainee."""

@@ -54,7 +54,7 @@ def _check_plain(names: Iterable[str]) -> None:
 
 
 def listing_of(data: Mapping[str, Any], domain: str) -> str:
-    """`files-` and ten hex digits of the names of a domain's files: another text when images come, go or are renamed.
+    """Ten hex digits of the names of a domain's files: another text when images come, go or are renamed.
 
     Neither sizes nor dates count: asking for them takes a call per file, and dates change with every copy of a folder.
     So a file whose content changes under its old name is not noticed. The embedded set has no files: "".
@@ -62,7 +62,7 @@ def listing_of(data: Mapping[str, Any], domain: str) -> str:
     if data["source"] == "digits":
         return ""
     found = [f"{name}/{file}" for name, files in _listing(Path(data["root"], domain)).items() for file in files]
-    return f"files-{digest(ascii(found))}"
+    return digest(ascii(found))
 
 
 def counts_of(data: Mapping[str, Any]) -> dict[str, dict[str, int]]:

@@ -23,6 +23,7 @@ SILENT = frozenset(
         "sap.errors",
         "sap.failures",
         "sap.imports",
+        "sap.job",
         "sap.progress",
         "sap.provenance",
         "sap.registry",

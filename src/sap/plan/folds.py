@@ -145,11 +145,7 @@ def point_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
     if "attack" in settings:
         modules.append(defs["attacks"][settings["attack"]["kind"]]["module"])
     if settings["kind"] == "merge":
-        modules += [defs["merge"][settings["merge"]["method"]]["module"], *criterion_modules(settings)]
+        modules.append(defs["merge"][settings["merge"]["method"]]["module"])
+        criterion = settings.get("criterion", "none")
+        modules += [] if criterion == "none" else [defs["criteria"][criterion]["module"]]
     return tuple(modules)
-
-
-def criterion_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Code of the criterion by which a point prunes, if it does."""
-    criterion = settings.get("criterion", "none")
-    return () if criterion == "none" else (schema()["$defs"]["criteria"][criterion]["module"],)

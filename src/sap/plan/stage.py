@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from sap.failures import FAILED
 from sap.plan.ids import make_id
+from sap.plans import UPLOAD
 
 if TYPE_CHECKING:
     from sap.plan.study import Study
 
 RESULTS = "results"
-UPLOAD = "upload"
 NUMBERS = ("seed", "shard")  # wildcards that are numbers; all others are names
 
 
@@ -51,7 +51,7 @@ class Stage:
     files, upload: names of what a finished job leaves for itself, and of what its client hands over
     identify: (study, *what) -> Identity; `what` says which, where a study has several (a draw of the anchors)
     jobs: the jobs that a study needs, upstream first
-    plan: (study, **place) -> what a job reads, a frozen type that knows its inputs (sap.plans)
+    plan: (study, *what, **place) -> what a job reads, a frozen type that knows its inputs (sap.plans)
     options: dataclass of `sap.config.option` fields: its section of the config, under its name
     uses: paths that a study's jobs on demand may make: `unused` keeps them
     beside: the stage among whose files its own lie, where they have no folder of their own
@@ -118,10 +118,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a stage: `place` are its wildcards; `rows` counts what it owes per point, in the plan's order."""
+    """One job of a stage: `what` says which of its identities, `place` are its wildcards; `rows` counts what it owes
+    per point, in the plan's order."""
 
     stage: Stage
     identity: Identity
+    what: tuple[Any, ...]
     place: Mapping[str, str | int]
     title: str = ""
     rows: Mapping[str, int] = field(default_factory=dict)

@@ -84,7 +84,7 @@ class Study(Asked):
 
     def job(self, stage: str, *what: Any, title: str = "", rows: Mapping[str, int] | None = None, **place: Any) -> Job:
         """The job of a stage at `place`, the stage's wildcards."""
-        return Job(self.stages[stage], self.identity(stage, *what), place, title, rows or {})
+        return Job(self.stages[stage], self.identity(stage, *what), what, place, title, rows or {})
 
     def folder(self, stage: str, *what: Any, **place: Any) -> str:
         """Folder of the job of a stage at `place`."""
@@ -103,23 +103,29 @@ class Study(Asked):
     @cached_property
     def settings_by_id(self) -> dict[tuple[str, str], Mapping[str, Any]]:
         """(stage, id) -> the settings that the id stands for; a trainee's name belongs to it, id/name."""
-        on_demand = [stage.name for stage in self.stages.values() if stage.jobs is no_jobs]
         found = {(job.stage.name, job.name): job.identity.fields for job in self.jobs if job.stage.named}
-        return found | {(name, self.id(name)): self.identity(name).fields for name in on_demand}
+        return found | {(name, self.id(name)): self.identity(name).fields for name in self._on_demand}
+
+    @cached_property
+    def _what(self) -> dict[tuple[str, str], tuple[Any, ...]]:
+        """(stage, name) -> which of the stage's identities a path of that name means."""
+        found = {(job.stage.name, job.name): job.what for job in self.jobs}
+        return found | {(name, self.id(name)): () for name in self._on_demand}
+
+    @property
+    def _on_demand(self) -> list[str]:
+        return [stage.name for stage in self.stages.values() if stage.jobs is no_jobs]
 
     def plan(self, stage: str, id: str, **place: str) -> Any:
         """What the job behind a path reads; SapError for an id of another config."""
-        self.settings_of(stage, id)
-        return self.stages[stage].plan(self, **{n: int(v) if n in NUMBERS else v for n, v in place.items()})
-
-    def settings_of(self, stage: str, id: str) -> Mapping[str, Any]:
-        """What `stage` reads for this id; an id that the config does not make is an error."""
-        if (stage, id) not in self.settings_by_id:
+        declared, numbers = self.stages[stage], {n: int(v) if n in NUMBERS else v for n, v in place.items()}
+        name = "/".join([id, *place.values()][: declared.named])
+        if (stage, name) not in self._what:
             raise SapError(
-                f"{stage}: {id} is no id of this config. results/index.csv says what an id stands for; "
+                f"{stage}: {name} is no id of this config. results/index.csv says what an id stands for; "
                 "give the config file that makes it with --configfile."
             )
-        return self.settings_by_id[stage, id]
+        return declared.plan(self, *self._what[stage, name], **numbers)
 
 
 def build_study(config: Mapping[str, Any], stages: Mapping[str, Stage]) -> Study:

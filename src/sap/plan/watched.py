@@ -19,4 +19,4 @@ def stamp_of(files: Sequence[str]) -> str:
         found = [(file, os.stat(file).st_size, os.stat(file).st_mtime_ns) for file in watched]
     except OSError as error:
         raise SapError(f"{error.filename} cannot be read ({error.strerror}). Put the file there.") from error
-    return f"watched-{digest(canonical(found))}" if found else ""
+    return digest(canonical(found)) if found else ""

@@ -30,6 +30,10 @@ _PARTS = (
     "Forced execution",
 )
 _ABSENT = "its files are not there yet"
+_STAMPS = {  # fields of plans that stand for files outside of results/
+    "listing": "images of its folder came, went or were renamed",
+    "stamp": "a file that it reads was changed",
+}
 _EDITED = "was edited"  # what --touch can take as done
 
 
@@ -138,10 +142,6 @@ def _params(detail: str, upstream: bool) -> list[str]:
         found.append(f"its code {_EDITED}; which modules is not recorded")
     plans = [re.findall(r"results/plans/[\w.-]+\.json", text) for text in (before, now)]
     found += [text for one in plans[0][:1] for other in plans[1][:1] for text in _plans(one, other, upstream)]
-    if re.search(r"\bfiles-[0-9a-f]{10}\b", now):
-        found.append("images of its folder came, went or were renamed")
-    if re.search(r"\bwatched-[0-9a-f]{10}\b", now):
-        found.append("a file that it reads was changed")
     return found or ([] if upstream else [f"its command has changed: {detail[:200]}"])
 
 
@@ -168,7 +168,7 @@ def _plans(old: str, new: str, upstream: bool) -> list[str]:
     if found or upstream:
         return found
     other = [key for key in after if before.get(key) != after[key]]
-    return [f"its plan has other {', '.join(other)}"]
+    return [_STAMPS[key] for key in other if key in _STAMPS] or [f"its plan has other {', '.join(other)}"]
 
 
 def _rows(study: Study, job: Planned, upstream: bool) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from sap.data.partition import client_rows
 from sap.data.store import Domain, open_store
 from sap.errors import SapError
 from sap.io import read_meta, seed_of
+from sap.plans import SharePlan
 from sap.registry import unknown
 
 
@@ -65,16 +65,13 @@ class Holding(NamedTuple):
         }
 
 
-def open_examples(folders: Sequence[str | Path], settings: Mapping[str, Any], trainee: str) -> Holding:
-    """Open prepared domains (in the order of `settings["parts"]`) and take the trainee's share; see `examples_of`.
-
-    `settings` holds "parts", "partition" and "corruption" (the two options as mappings, or null). Raises SapError.
-    """
-    partition = settings["partition"] and parse(PartitionOptions, settings["partition"], "partition")
-    corruption = settings["corruption"] and parse(CorruptionOptions, settings["corruption"], "corruption")
-    classes = read_meta(folders[0])["settings"]["classes"]
-    domains = [open_store(folder) for folder in folders]
-    return examples_of(domains, settings["parts"], partition, corruption, classes, trainee)
+def open_examples(share: SharePlan) -> Holding:
+    """Open the prepared domains of a plan and take the trainee's share; see `examples_of`. Raises SapError."""
+    partition = parse(PartitionOptions, share.partition, "partition") if share.partition else None
+    corruption = parse(CorruptionOptions, share.corruption, "corruption") if share.corruption else None
+    classes = read_meta(share.domains[0])["settings"]["classes"]
+    domains = [open_store(folder) for folder in share.domains]
+    return examples_of(domains, share.parts, partition, corruption, classes, share.trainee)
 
 
 def examples_of(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
+from sap.stages.diagnose.plan import DiagnosePlan
 
 
 def identify(study: Study) -> Identity:
@@ -17,12 +18,22 @@ def jobs(study: Study) -> Iterator[Job]:
         yield study.job("diagnose", seed=seed, title=f"seed {seed}")
 
 
+def plan(study: Study, seed: int) -> DiagnosePlan:
+    gradients = {
+        client.name: study.job_on_client("score_client", study.diagnosed, client, seed).folder
+        for client in study.clients
+    }
+    clients = {client.name: client.folder(seed) for client in study.clients}
+    return DiagnosePlan(seed=seed, clients=clients, gradients=gradients, **study.identity("diagnose").fields)
+
+
 STAGE = Stage(
     "diagnose",
     "seed-{seed}",
     ("agreement.csv", "saliency.csv", "meta.json"),
     identify,
     jobs,
+    plan=plan,
     reported=True,
     memory=8000,
 )

@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sap.plan.datasets import captions_of
 from sap.plan.fields import digits_fields
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
+from sap.plan.watched import inputs_of, stamp_of
+from sap.stages.draw_anchors.plan import AnchorsPlan
 
 
 def fields(settings: Mapping[str, Any], image_input: Mapping[str, Any], draw: int) -> dict[str, Any]:
@@ -25,4 +28,10 @@ def jobs(study: Study) -> Iterator[Job]:
         yield study.job("draw_anchors", draw, title=f"draw {draw}")
 
 
-STAGE = Stage("draw_anchors", "", ("anchors.safetensors", "anchors.csv", "meta.json"), identify, jobs)
+def plan(study: Study, draw: int) -> AnchorsPlan:
+    files = captions_of(study.settings["anchors"])
+    read = {"files": tuple(inputs_of(files)), "stamp": stamp_of(files), "backbone": study.folder("prepare_backbone")}
+    return AnchorsPlan(**fields(study.settings, study.input, draw), **read)
+
+
+STAGE = Stage("draw_anchors", "", ("anchors.safetensors", "anchors.csv", "meta.json"), identify, jobs, plan=plan)

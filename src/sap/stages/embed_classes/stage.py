@@ -5,6 +5,7 @@ from typing import Any
 
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
+from sap.stages.embed_classes.plan import ClassesPlan
 
 
 def fields(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,4 +23,8 @@ def jobs(study: Study) -> Iterator[Job]:
     yield study.job("embed_classes")
 
 
-STAGE = Stage("embed_classes", "", ("text_features.safetensors", "meta.json"), identify, jobs, gpu=True)
+def plan(study: Study) -> ClassesPlan:
+    return ClassesPlan(**fields(study.settings), backbone=study.folder("prepare_backbone"))
+
+
+STAGE = Stage("embed_classes", "", ("text_features.safetensors", "meta.json"), identify, jobs, plan=plan, gpu=True)

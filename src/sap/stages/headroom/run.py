@@ -16,14 +16,14 @@ from sap.update import Update
 CEILINGS = ("pooled", "oracle")
 
 
-def headroom(plan: HeadroomPlan, device: str, batch_size: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def headroom(plan: HeadroomPlan, device: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(arrays, facts) of the n test images of one domain.
 
     "labels" (n,) int16; "alignment" (n,) float32 = cos(v, t_true) of the frozen backbone; correctness as uint8:
     "zero_shot" (n,), "probe" (n,) of a linear probe on the frozen features of at most `plan.images` of the domain's
     training images, "pooled" and "oracle" (1, n): of one seed.
     """
-    judge, trained = load_judge(plan, ceilings_of(plan), device, batch_size)
+    judge, trained = load_judge(plan, ceilings_of(plan), device)
     domain, test = plan.domain, domain_images(plan.domain, plan.data)
     train = some_images(open_store(plan.data), "train", plan.images, seed_of("headroom", domain))
     found = {"zero_shot": _correct(judge, test, None)}

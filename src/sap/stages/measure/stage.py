@@ -6,6 +6,8 @@ from sap.failures import FAILED
 from sap.plan.points import Measured
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
+from sap.plans import SharePlan
+from sap.stages.measure.plan import MeasurePlan
 
 
 def identify(study: Study, measured: Measured) -> Identity:
@@ -22,11 +24,18 @@ def jobs(study: Study) -> Iterator[Job]:
                 yield study.job_on_client("measure", measured, client, seed)
 
 
-def measured_on(study: Study, id: str, train_id: str, trainee: str, **_: str) -> list[str]:
-    """Folders whose images pass through the client's model: its own domains, or the anchors."""
-    if study.settings_of("measure", id)["source"] == "anchors":
-        return [study.folder("draw_anchors", 0)]
-    return study.stores(train_id, trainee)
+def plan(study: Study, measured: Measured, train_id: str, trainee: str, seed: int) -> MeasurePlan:
+    client, own = study.client(trainee), measured[1] == "client"
+    return MeasurePlan(
+        client=trainee,
+        seed=seed,
+        **study.identity("measure", measured).fields,
+        share=SharePlan(**study.share_fields(client)) if own else None,
+        anchors=None if own else study.folder("draw_anchors", 0),
+        adapter=client.folder(seed),
+        backbone=study.folder("prepare_backbone"),
+        classes=study.folder("embed_classes"),
+    )
 
 
 STAGE = Stage(
@@ -35,6 +44,7 @@ STAGE = Stage(
     (FAILED, "meta.json"),
     identify,
     jobs,
+    plan=plan,
     upload=("statistics.safetensors", "meta.json"),
     reported=True,
     gpu=True,

@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sap.plan.backbones import files_of
 from sap.plan.fields import digits_fields
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
+from sap.plan.watched import inputs_of, stamp_of
+from sap.stages.prepare_backbone.plan import BackbonePlan
 
 
 def fields(settings: Mapping[str, Any], image_input: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,12 +31,19 @@ def jobs(study: Study) -> Iterator[Job]:
     yield study.job("prepare_backbone")
 
 
+def plan(study: Study) -> BackbonePlan:
+    files = files_of(study.settings["backbone"])
+    read = {"files": tuple(inputs_of(files)), "stamp": stamp_of(files)}
+    return BackbonePlan(**fields(study.settings, study.input), **read)
+
+
 STAGE = Stage(
     "prepare_backbone",
     "",
     ("open_clip_model.safetensors", "open_clip_config.json", "meta.json"),
     identify,
     jobs,
+    plan=plan,
     gpu=True,
     memory=8000,
     minutes=240,

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sap.plan.datasets import listing_of
 from sap.plan.fields import digits_fields
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
+from sap.stages.prepare_domain.plan import DomainPlan
 
 
 def fields(settings: Mapping[str, Any], image_input: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,12 +29,18 @@ def jobs(study: Study) -> Iterator[Job]:
         yield study.job("prepare_domain", domain=domain, title=domain)
 
 
+def plan(study: Study, domain: str) -> DomainPlan:
+    listing = listing_of(study.settings["data"], domain)
+    return DomainPlan(domain=domain, listing=listing, **fields(study.settings, study.input))
+
+
 STAGE = Stage(
     "prepare_domain",
     "{domain}",
     ("images.npy", "index.csv", "skipped.csv", "examples.safetensors", "meta.json"),
     identify,
     jobs,
+    plan=plan,
     reported=True,
     memory=2000,
     minutes=240,

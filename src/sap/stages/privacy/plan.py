@@ -1,14 +1,13 @@
 """What is asked of the uploads: which images their clients trained on."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from sap.plans import FoldPlan
+from sap.plans import FoldPlan, SharePlan
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacyPlan(FoldPlan):
-    """`images`: at most so many members and as many others; `shares`: client -> what its training read of its data."""
+    """`images`: at most so many members and as many others; `shares`: client -> the images that it trained on."""
 
     images: int
-    shares: dict[str, dict[str, Any]]
+    shares: dict[str, SharePlan]

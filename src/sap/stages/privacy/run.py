@@ -27,8 +27,11 @@ Row = dict[str, Any]
 
 FALSE_POSITIVES = 0.01  # the rate at which true positives are reported
 
+SCORE_COLUMNS = ["seed", "client", "point", "score", "auc", "auc_low", "auc_high", "tpr", "members", "non_members"]
+BYTE_COLUMNS = ["seed", "client", "point", "entries", "kept", "factor_bytes", "entry_bytes", "saved"]
 
-def privacy(plan: PrivacyPlan, device: str, batch_size: int) -> tuple[list[Row], list[Row], list[Row]]:
+
+def privacy(plan: PrivacyPlan, device: str) -> tuple[list[Row], list[Row], list[Row]]:
     """(membership rows, upload rows, failed rows) of every client and point of a fold plan, each client pruned alone.
 
     Members are images that the client trained on, non-members the validation and test images of the same domains:
@@ -38,7 +41,7 @@ def privacy(plan: PrivacyPlan, device: str, batch_size: int) -> tuple[list[Row],
     arXiv:1709.01604), `ratio` = CE of zero-shot − CE of the client's model, a log-likelihood ratio to the public
     backbone. A point of kind zero_shot is the control: it has no upload.
     """
-    judge, trained = load_judge(plan, plan.clients, device, batch_size)
+    judge, trained = load_judge(plan, plan.clients, device)
     composer = load_composer(plan, trained, judge.backbone)
     scores, uploads, failed = [], [], []
     for client in bar(plan.clients, desc="clients", unit="client", mininterval=2):
@@ -129,14 +132,13 @@ def _sparse_bytes(tensor: torch.Tensor) -> int:
 def _sides(plan: PrivacyPlan, client: str) -> tuple[list[DomainImages], list[DomainImages]]:
     """(members, non-members) of one client, one DomainImages for each domain that it trained on."""
     share = plan.shares[client]
-    folders = [plan.domains[part["domain"]] for part in share["parts"]]
-    train = open_examples(folders, share, client).train
+    train = open_examples(share).train
     members, others = [], []
-    for number, folder in enumerate(folders):
+    for number, folder in enumerate(share.domains):
         store = open_store(folder)
         own, rest = train.row[train.source == number], np.flatnonzero(store.splits != "train")
         chosen = alike(
-            store.labels[own], store.labels[rest], plan.images // len(folders), seed_of("privacy", client, number)
+            store.labels[own], store.labels[rest], plan.images // len(share.domains), seed_of("privacy", client, number)
         )
         for side, rows in zip((members, others), (own[chosen[0]], rest[chosen[1]]), strict=True):
             if len(rows):

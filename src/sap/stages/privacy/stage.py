@@ -8,6 +8,7 @@ from sap.plan.points import references
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
 from sap.plan.trainees import NOBODY
+from sap.plans import SharePlan
 from sap.stages.privacy.plan import PrivacyPlan
 
 
@@ -30,7 +31,7 @@ def plan(study: Study, seed: int) -> PrivacyPlan:
         seed,
         asked_of(study, points),
         PrivacyPlan,
-        shares={client.name: dict(client.identity.fields) for client in study.sources(NOBODY)},
+        shares={client.name: SharePlan(**study.share_fields(client)) for client in study.sources(NOBODY)},
         images=study.settings["evidence"]["images"],
     )
 

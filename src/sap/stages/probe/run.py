@@ -18,11 +18,10 @@ from sap.stages.probe.plan import ProbePlan
 from sap.update import Update
 
 Row = dict[str, Any]
+COLUMNS = ["seed", "point", "domain_accuracy", "class_accuracy", "n", "n_train", "norm"]
 
 
-def probe(
-    plan: ProbePlan, device: str, batch_size: int
-) -> tuple[dict[str, np.ndarray], list[Row], list[dict[str, Any]]]:
+def probe(plan: ProbePlan, device: str) -> tuple[dict[str, np.ndarray], list[Row], list[dict[str, Any]]]:
     """(arrays, rows) of a fold plan's P points that could be probed, in its order, and the failed ones.
 
     Can a linear probe read domain and class from the features?
@@ -31,7 +30,7 @@ def probe(
     each domain, at most `plan.images` per domain and split, the same for every point and seed.
     "domain" and "class" (P, n) uint8 correctness; "domains" (n,) int16 in the order of the plan, "labels" (n,) int16.
     """
-    judge, trained = load_judge(plan, plan.clients, device, batch_size)
+    judge, trained = load_judge(plan, plan.clients, device)
     composer = load_composer(plan, trained, judge.backbone)
     sides = {split: _balanced(plan, split) for split in ("train", "test")}
     which = {

@@ -1,10 +1,11 @@
 """One client's update as a point prunes and rescales it, as a file, on demand: for inspection."""
 
 from collections.abc import Iterator
-from typing import Any
 
+from sap.plan.folds import asked_of
 from sap.plan.stage import RESULTS, Identity, Stage, no_jobs
 from sap.plan.study import Study
+from sap.stages.prune.plan import PrunePlan
 
 
 def identify(study: Study) -> Identity:
@@ -16,19 +17,20 @@ def uses(study: Study) -> Iterator[str]:
         yield f"{RESULTS}/prune/{study.cohort.id}/{point.id}"
 
 
-def read_by(study: Study, id: str, point: str, trainee: str, seed: str) -> dict[str, Any]:
+def plan(study: Study, point: str, trainee: str, seed: int) -> PrunePlan:
     """A client's adapter, and its gradients and statistics where the point reads any."""
-    study.settings_of("prune", id)
     client, found = study.client(trainee), study.point(point)
-    files: dict[str, Any] = {"adapter": f"{client.folder(seed)}/meta.json"}
-    if found.gradient:
-        job = study.job_on_client("score_client", found.gradient, client, int(seed))
-        files["gradients"] = f"{job.folder}/gradients.safetensors"
-    files["statistics"] = [
-        f"{study.job_on_client('measure', kind, client, int(seed)).upload}/statistics.safetensors"
-        for kind in found.measured
-    ]
-    return files
+    return PrunePlan(
+        client=trainee,
+        seed=seed,
+        point=asked_of(study, [found]).points[0],
+        adapter=client.folder(seed),
+        gradients=found.gradient and study.job_on_client("score_client", found.gradient, client, seed).folder,
+        statistics={
+            study.id("measure", kind): study.job_on_client("measure", kind, client, seed).upload
+            for kind in found.measured
+        },
+    )
 
 
 STAGE = Stage(
@@ -37,6 +39,7 @@ STAGE = Stage(
     ("update.safetensors", "meta.json"),
     identify,
     no_jobs,
+    plan=plan,
     uses=uses,
     memory=8000,
 )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from sap.plan.points import Gradient
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
+from sap.stages.score_client.plan import ScorePlan
 
 
 def identify(study: Study, gradient: Gradient) -> Identity:
@@ -20,11 +21,15 @@ def jobs(study: Study) -> Iterator[Job]:
                 yield study.job_on_client("score_client", gradient, client, seed)
 
 
-def anchors_behind(study: Study, id: str) -> str:
-    """Folder of the anchors that the gradients of this id are computed on."""
-    study.settings_of("score_client", id)
-    draw = next(gradient[2] for gradient in study.gradients if study.id("score_client", gradient) == id)
-    return study.folder("draw_anchors", draw)
+def plan(study: Study, gradient: Gradient, train_id: str, trainee: str, seed: int) -> ScorePlan:
+    return ScorePlan(
+        client=trainee,
+        seed=seed,
+        **study.identity("score_client", gradient).fields,
+        adapter=study.client(trainee).folder(seed),
+        anchors=study.folder("draw_anchors", gradient[2]),
+        backbone=study.folder("prepare_backbone"),
+    )
 
 
 STAGE = Stage(
@@ -33,6 +38,7 @@ STAGE = Stage(
     ("gradients.safetensors", "meta.json"),
     identify,
     jobs,
+    plan=plan,
     reported=True,
     gpu=True,
     memory=8000,

@@ -5,17 +5,23 @@ from collections.abc import Iterator
 from sap.plan.stage import Identity, Job, Stage
 from sap.plan.study import Study
 from sap.plan.trainees import Trainee
+from sap.stages.train_client.plan import TrainPlan
 
 
-def identify(study: Study, trainee: Trainee) -> Identity:
-    return trainee.identity
+def identify(study: Study, who: Trainee) -> Identity:
+    return who.identity
 
 
 def jobs(study: Study) -> Iterator[Job]:
-    for trainee in study.trainees:
-        for seed in study.seeds_of(trainee):
-            title = f"{trainee.name}, seed {seed}"
-            yield study.job("train_client", trainee, title=title, trainee=trainee.name, seed=seed)
+    for who in study.trainees:
+        for seed in study.seeds_of(who):
+            yield study.job("train_client", who, title=f"{who.name}, seed {seed}", trainee=who.name, seed=seed)
+
+
+def plan(study: Study, who: Trainee, trainee: str, seed: int) -> TrainPlan:
+    folders = {"backbone": study.folder("prepare_backbone"), "classes": study.folder("embed_classes")}
+    train = who.identity.fields["train"]
+    return TrainPlan(**study.share_fields(who), seed=seed, train=train, **folders)
 
 
 STAGE = Stage(
@@ -24,6 +30,7 @@ STAGE = Stage(
     ("train.jsonl", "meta.json"),
     identify,
     jobs,
+    plan=plan,
     upload=("adapter_model.safetensors", "adapter_config.json", "meta.json"),
     named=2,
     reported=True,

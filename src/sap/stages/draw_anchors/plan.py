@@ -1,0 +1,23 @@
+"""What one draw of the anchors is made of."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sap.plans import metas
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorsPlan:
+    """`anchors`, `digits`, `input`: sections of the config, and what the backbone takes; `files`: the captions; `stamp`
+    stands for those of them that cannot be inputs of a rule; `backbone`: its folder, for the tokenizer."""
+
+    draw: int
+    anchors: dict[str, Any]
+    digits: dict[str, Any] | None
+    input: dict[str, Any]
+    files: tuple[str, ...]
+    stamp: str
+    backbone: str
+
+    def inputs(self) -> list[str]:
+        return [*self.files, *metas([self.backbone])]
