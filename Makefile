@@ -32,6 +32,7 @@ lint: environment
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	lint-imports
+	mypy
 
 report: environment  ## one HTML archive with every table and figure
 	snakemake --cores $(CORES) $(ARGS) --report report.zip --report-stylesheet workflow/report/style.css

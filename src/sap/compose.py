@@ -37,7 +37,7 @@ class Composer:
     def __init__(
         self,
         updates: Mapping[str, Update],
-        counts: Mapping[str, int] | None = None,
+        counts: Mapping[str, float] | None = None,
         gradients: Gradients | None = None,
         seed: int = 0,
         statistics: Gradients | None = None,
@@ -82,7 +82,7 @@ class Composer:
     def _unpruned(self, point: Point) -> Update:
         key = canonical([point["merge"], _server_side(point)])
         if key not in self._merges:
-            self._merges[key] = self._run(point | {"criterion": "none"})
+            self._merges[key] = self._run({**point, "criterion": "none"})
             while len(self._merges) > 1 and sum(update.nbytes for update in self._merges.values()) > self._cache_bytes:
                 self._merges.popitem(last=False)
         self._merges.move_to_end(key)
@@ -142,13 +142,16 @@ class Composer:
 def merge_point(
     point: Point,
     updates: Mapping[str, Update],
-    weights: Mapping[str, int] | None = None,
+    weights: Mapping[str, float] | None = None,
     gradients: Callable[[str, int], Mapping[str, Tensor]] | None = None,
     seed: int = 0,
 ) -> Update:
     """One point on its own; `gradients` maps (client, anchor size) to {layer: tensor}. For many points: Composer."""
-    reader = gradients and (lambda settings, client: gradients(client, settings["anchor_size"]))
-    return Composer(updates, weights, reader, seed).merge(point)
+
+    def read(settings: Point, client: str) -> Mapping[str, Tensor]:
+        return gradients(client, settings["anchor_size"]) if gradients else {}
+
+    return Composer(updates, weights, read if gradients else None, seed).merge(point)
 
 
 class LazyTensors(Mapping[str, Tensor]):

@@ -98,7 +98,7 @@ def with_defaults(values: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[
     return filled | {name: value for name, value in values.items() if name not in properties}
 
 
-def _default(field: dataclasses.Field) -> Any:
+def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return None if field.default is dataclasses.MISSING else field.default
@@ -112,7 +112,7 @@ def _plain(value: Any) -> Any:
 
 def _schema(hint: Any, bounds: Mapping[str, Any]) -> dict[str, Any]:
     """Schema of one type hint: scalars, `X | None`, tuple[X, ...], dict and nested dataclasses."""
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return schema_of(hint)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -142,7 +142,7 @@ def _build(options: type, values: Mapping[str, Any]) -> Any:
     given = {}
     for field in dataclasses.fields(options):
         hint = hints[field.name]
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             given[field.name] = _build(hint, values.get(field.name) or {})
         elif field.name in values:
             value = values[field.name]

@@ -149,7 +149,7 @@ def _latex_character(character: str) -> str:
         return _LATEX[character]
     if character.isascii() and character.isprintable():
         return character
-    base, *marks = unicodedata.normalize("NFD", character)
+    base, *marks = tuple(unicodedata.normalize("NFD", character))
     if len(marks) == 1 and marks[0] in _ACCENTS and base.isascii():
         return f"\\{_ACCENTS[marks[0]]}{{{base}}}"
     return rf"\texttt{{U+{ord(character):04X}}}"

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sap.errors import SapError
-from sap.factors import Factors, scaled
+from sap.factors import Factors, as_factors
 from sap.io import save_tensors, write_json
 from sap.update import Update
 from sap.upload import OUT_PROJ, out_proj_times
@@ -36,12 +36,12 @@ def write_adapter(
     targets = {layer: _target(layer, update) for layer in update}
     ranks = dict.fromkeys(targets.values(), 1)
     for layer, target in targets.items():
-        ranks[target] = max(ranks[target], update[layer].A.shape[0])
+        ranks[target] = max(ranks[target], as_factors(update[layer]).A.shape[0])
     for layer, target in targets.items():
-        factors = _padded(update[layer], ranks[target])
+        factors = _padded(as_factors(update[layer]), ranks[target])
         module = target
         if layer == f"{target}.out_proj.weight":
-            module, factors = f"{target}{OUT_PROJ}", scaled(factors, 1 / out_proj_times(version))
+            module, factors = f"{target}{OUT_PROJ}", factors._replace(B=factors.B / out_proj_times(version))
         tensors[f"base_model.model.{module}.lora_A.weight"] = factors.A.clone()  # safetensors refuses shared memory
         tensors[f"base_model.model.{module}.lora_B.weight"] = factors.B.clone()
     rank = Counter(ranks.values()).most_common(1)[0][0]

@@ -23,12 +23,20 @@ Entry = Factors | Tensor
 
 def shape(entry: Entry) -> tuple[int, int]:
     """(m, n) of one layer's entry."""
-    return (entry.B.shape[0], entry.A.shape[1]) if isinstance(entry, Factors) else tuple(entry.shape)
+    m, n = (entry.B.shape[0], entry.A.shape[1]) if isinstance(entry, Factors) else entry.shape
+    return m, n
 
 
 def dense(entry: Entry) -> Tensor:
     """ΔW as a dense (m, n) tensor."""
     return entry.B @ entry.A if isinstance(entry, Factors) else entry
+
+
+def as_factors(entry: Entry) -> Factors:
+    """The factors of one layer's entry, where it has some. TypeError for a dense one, which no caller may hand in."""
+    if not isinstance(entry, Factors):
+        raise TypeError(f"expected factors, got a dense {tuple(entry.shape)}")
+    return entry
 
 
 def scaled(entry: Entry, scale: float) -> Entry:
@@ -40,8 +48,9 @@ def add(entries: list[Entry]) -> Entry:
     """Σ ΔW_k of one layer: factors stacked to rank Σ r_k while that is smaller than a dense (m, n), else dense."""
     if len(entries) == 1:
         return entries[0]
-    if all(isinstance(entry, Factors) for entry in entries):
-        stacked = Factors(torch.cat([entry.A for entry in entries]), torch.cat([entry.B for entry in entries], dim=1))
+    pairs = [entry for entry in entries if isinstance(entry, Factors)]
+    if len(pairs) == len(entries):
+        stacked = Factors(torch.cat([pair.A for pair in pairs]), torch.cat([pair.B for pair in pairs], dim=1))
         (m, n), rank = shape(stacked), stacked.A.shape[0]
         return stacked if rank * (m + n) < m * n else dense(stacked)
     total = dense(entries[0]).clone()
@@ -56,7 +65,7 @@ def inner(a: Entry, b: Entry) -> float:
         (A, B), (C, D) = map_tensors(Tensor.double, a), map_tensors(Tensor.double, b)
         return float(((B.T @ D) * (A @ C.T)).sum())
     if isinstance(a, Factors):
-        return float(((a.B.double().T @ b.double()) * a.A.double()).sum())
+        return float(((a.B.double().T @ dense(b).double()) * a.A.double()).sum())
     if isinstance(b, Factors):
         return inner(b, a)
     x = a.double().flatten()

@@ -190,16 +190,17 @@ def read_csv(path: str | Path) -> list[dict[str, str]]:
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
     """Save torch tensors or numpy arrays to a safetensors file, atomically; equal content gives equal bytes."""
-    if any(type(tensor).__module__.startswith("torch") for tensor in tensors.values()):
-        from safetensors.torch import save_file
-
-        ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    else:
-        from safetensors.numpy import save_file
-
-        ready = dict(tensors)
+    notes = {"notes": canonical(dict(metadata))} if metadata else None
     with atomic(path) as temporary:
-        save_file(ready, str(temporary), metadata={"notes": canonical(dict(metadata))} if metadata else None)
+        if any(type(tensor).__module__.startswith("torch") for tensor in tensors.values()):
+            from safetensors import torch
+
+            ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            torch.save_file(ready, str(temporary), metadata=notes)
+        else:
+            from safetensors import numpy
+
+            numpy.save_file(dict(tensors), str(temporary), metadata=notes)
 
 
 def notes_of(handle: Any) -> dict[str, str]:

@@ -84,7 +84,8 @@ def common_basis(entries: Iterable[Entry]) -> Tensor:
     Numerically zero directions are left out, so that equal clients, zero clients and a shared factor do no harm.
     All entries are Factors, or all are dense and taken one at a time.
     """
-    blocks, gram = [], 0.0
+    blocks: list[Tensor] = []
+    gram: Tensor | float = 0.0
     for entry in entries:
         if isinstance(entry, Factors):  # ΔW_k = B R_Aᵀ Q_Aᵀ, and the orthonormal Q_Aᵀ changes no left singular vector
             blocks.append(entry.B.double() @ torch.linalg.qr(entry.A.double().T, mode="r").R.T)
@@ -92,7 +93,7 @@ def common_basis(entries: Iterable[Entry]) -> Tensor:
             gram = entry.double() @ entry.double().T + gram
     if blocks:
         return svd(torch.cat(blocks, dim=1)).significant().U
-    values, vectors = _eigen(gram)
+    values, vectors = _eigen(torch.as_tensor(gram))
     return vectors[:, : _count(values, TOLERANCE * values[:1])]
 
 

@@ -18,7 +18,7 @@ from sap.compose import Composer
 from sap.config import parse
 from sap.errors import SapError, shown
 from sap.export import write_adapter
-from sap.factors import Entry, Factors, shape
+from sap.factors import Entry, Factors, as_factors, shape
 from sap.foreign import read_json
 from sap.io import canonical, save_tensors, write_json
 from sap.lowrank import truncate
@@ -86,10 +86,16 @@ def merge_adapters(
         path.unlink()
 
     inputs = {f"{name}/{file}": folder / file for name, folder in clients.items() for file in (CONFIG, WEIGHTS)}
-    settings = {"point": dict(point), "weights": counts, "as": request.form, "rank": request.rank}
+    settings: dict[str, Any] = {"point": dict(point), "weights": counts, "as": request.form, "rank": request.rank}
     settings |= {"missing": request.missing, "seed": request.seed}
     ranks = {layer: entry.A.shape[0] if isinstance(entry, Factors) else None for layer, entry in merged.items()}
-    facts = {"clients": sorted(clients), "base_model": base_model, "norms": norms, "ranks": ranks, "lost_energy": lost}
+    facts: dict[str, Any] = {
+        "clients": sorted(clients),
+        "base_model": base_model,
+        "norms": norms,
+        "ranks": ranks,
+        "lost_energy": lost,
+    }
     facts |= {"adapters_of_layer": having} if request.missing == "zero" else {}
     inputs |= {"base": _weights_file(request.base)} if request.base else {}
     meta = clock.meta("merge", settings, inputs, "", **facts)
@@ -132,9 +138,8 @@ def _check_places(clients: Mapping[str, Path], request: Request) -> None:
         raise SapError(f"--rank must be at least 1, got {request.rank}.")
     sources = [*clients.values()]
     if request.form == "checkpoint":
-        if request.base is None:
-            raise SapError("--as checkpoint needs --base: the checkpoint that the merged update is added to.")
-        sources += [request.base.resolve(), _weights_file(request.base).resolve().parent]
+        base = _base(request)
+        sources += [base.resolve(), _weights_file(base).resolve().parent]
     elif request.base is not None:
         raise SapError(f"--base is read only with --as checkpoint, not with --as {request.form}. Leave it out.")
     if request.out.resolve() in sources:
@@ -193,7 +198,7 @@ def _with_rank(merged: Update, updates: Mapping[str, Update], request: Request) 
         return merged, None
     entries, lost = {}, {}
     for layer, entry in merged.items():
-        (m, n), stacked = shape(entry), sum(update[layer].A.shape[0] for update in updates.values())
+        (m, n), stacked = shape(entry), sum(as_factors(update[layer]).A.shape[0] for update in updates.values())
         if request.rank is None and not isinstance(entry, Factors) and m * n > stacked * (m + n):
             raise SapError(
                 f"the merged update is dense (layer {layer}), so no adapter of small rank holds it exactly. Add --rank "
@@ -203,7 +208,7 @@ def _with_rank(merged: Update, updates: Mapping[str, Update], request: Request) 
     if request.rank is None:
         return Update(entries), None
     energy = {layer: norm**2 for layer, norm in merged.norms().items()}
-    worst = max(lost, key=lost.get)
+    worst = max(lost, key=lambda layer: lost[layer])
     total = math.fsum(lost[layer] * energy[layer] for layer in lost) / (math.fsum(energy.values()) or 1.0)
     return Update(entries), {"total": total, "worst": lost[worst], "worst_layer": worst}
 
@@ -217,6 +222,12 @@ def _factored(entry: Entry, rank: float) -> tuple[Factors, float]:
         eye = torch.eye(min(m, n), dtype=entry.dtype)
         return (Factors(eye, entry) if n <= m else Factors(entry, eye)), 0.0
     return truncate(entry, int(rank))
+
+
+def _base(request: Request) -> Path:
+    if request.base is None:
+        raise SapError("--as checkpoint needs --base: the checkpoint that the merged update is added to.")
+    return request.base
 
 
 def _weights_file(base: Path) -> Path:
@@ -233,14 +244,16 @@ def _files(request: Request) -> list[str]:
         return [CONFIG, WEIGHTS]
     if request.form == "delta":
         return ["update.safetensors"]
-    return [f"{_weights_file(request.base).stem}.safetensors"] + [CHECKPOINT_CONFIG] * request.base.is_dir()
+    base = _base(request)
+    return [f"{_weights_file(base).stem}.safetensors"] + [CHECKPOINT_CONFIG] * base.is_dir()
 
 
 def _write_checkpoint(request: Request, merged: Update) -> str:
     """Write the base with the update added, each weight in its own precision; returns how to load it."""
     from sap.clip.checkpoint import FLOATS, read_weights
 
-    file = _weights_file(request.base)
+    base = _base(request)
+    file = _weights_file(base)
     weights = {name: tensor.clone() for name, tensor in read_weights(file).items()}  # tied ones share memory
     check_update(merged, {name: tuple(weight.shape) for name, weight in weights.items()}, str(file))
     for layer in merged:
@@ -254,9 +267,9 @@ def _write_checkpoint(request: Request, merged: Update) -> str:
     Update({layer: weights[layer] for layer in merged}).check_finite(f"{file} with the merged update", "Lower --scale.")
     target = request.out / _files(request)[0]
     save_tensors(target, weights)
-    if not request.base.is_dir():
+    if not base.is_dir():
         return f'open_clip.create_model(MODEL, pretrained="{target}")'
-    write_json(request.out / CHECKPOINT_CONFIG, read_json(request.base / CHECKPOINT_CONFIG))
+    write_json(request.out / CHECKPOINT_CONFIG, read_json(base / CHECKPOINT_CONFIG))
     return f'open_clip.create_model("local-dir:{request.out}")'
 
 
@@ -271,7 +284,7 @@ def _pruning(point: Mapping[str, Any]) -> str:
 
 
 def _ranks(update: Update) -> str:
-    ranks = [entry.A.shape[0] for entry in update.values()]
+    ranks = [as_factors(entry).A.shape[0] for entry in update.values()]
     return f"{min(ranks)}" + (f" to {max(ranks)}" if min(ranks) < max(ranks) else "")
 
 

@@ -111,6 +111,13 @@ class FoldPlan(ModelPlan):
     public: PublicPlan | None = None
 
     @property
+    def shown(self) -> PublicPlan:
+        """`public` of a plan whose points are attacked or chosen by the anchors; TypeError for another plan."""
+        if self.public is None:
+            raise TypeError(f"the plan of {self.target}, seed {self.seed}, has no public anchors")
+        return self.public
+
+    @property
     def whole(self) -> Folders:
         """Folders of the ceilings that the plan has: "pooled", "oracle"."""
         return {name: folder for name in ("pooled", "oracle") if (folder := getattr(self, name))}

@@ -112,9 +112,10 @@ class _Writer(threading.Thread):
 
     def __init__(self, folder: Path, stage: str) -> None:
         super().__init__(name="heartbeat", daemon=True)
-        self.path, self.bar = folder / NAME, None
+        self.path = folder / NAME
+        self.bar: Any = None  # what `bar` made
         pid = os.getpid()
-        self.constant = {"stage": stage, "host": socket.gethostname(), "pid": pid, "born": born_at(pid)}
+        self.constant: dict[str, Any] = {"stage": stage, "host": socket.gethostname(), "pid": pid, "born": born_at(pid)}
         self.started = time.time()
         self.ended = threading.Event()
 
@@ -129,7 +130,7 @@ class _Writer(threading.Thread):
                 return
 
     def write(self) -> None:
-        counts = {}
+        counts: dict[str, Any] = {}
         if (shown := self.bar) is not None:
             seconds = time.monotonic() - shown.since
             rate = (shown.count - shown.first) / seconds if seconds > 0 else None

@@ -110,7 +110,7 @@ def _place(scores: list[Tensor], flat: Tensor, value: float, dropped: int) -> Cu
 
 def _count(mask: Tensor) -> int:
     """True entries of a boolean mask; numpy counts many times faster on the CPU."""
-    return int(mask.sum()) if mask.is_cuda else np.count_nonzero(mask.numpy())
+    return int(mask.sum()) if mask.is_cuda else int(np.count_nonzero(mask.numpy()))
 
 
 def _above_in_rows(score: Tensor, dropped: int) -> Tensor:

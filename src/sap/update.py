@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from sap.errors import SapError
-from sap.factors import Entry, Factors, add, dense, inner, is_finite, map_tensors, scaled, shape, tensors_of
+from sap.factors import Entry, Factors, add, as_factors, dense, inner, is_finite, map_tensors, scaled, shape, tensors_of
 from sap.io import load_tensors, save_tensors
 from sap.upload import read_adapter
 
@@ -115,8 +115,9 @@ class Update(Mapping[str, Entry]):
 class Stack:
     """One layer of K clients: all that a merge method sees.
 
-    `clients` (K names, ordered), `weights` (K,) float64 summing to 1, `factors` (K Factors, or None where some
-    client is dense), `delta(k)` (m, n) of client k, `dense` (K, m, n); `extras` holds what the method declared.
+    `clients` (K names, ordered), `weights` (K,) float64 summing to 1, `low_rank` (whether every client has factors),
+    `factors` (K Factors, where it is), `delta(k)` (m, n) of client k, `dense` (K, m, n), `entries()` (K Factors, or K
+    deltas one at a time); `extras` holds what the method declared.
     Entries are asked for when they are needed, so a whole model of dense clients never lies in memory at once.
     """
 
@@ -130,17 +131,25 @@ class Stack:
         extras: Mapping[str, Any] | None = None,
     ) -> None:
         self.layer, self.clients, self.weights = layer, clients, weights
-        self.extras = dict(extras or {})
-        self._entry, self._low_rank = entry, low_rank
+        self.extras, self.low_rank = dict(extras or {}), low_rank
+        self._entry = entry
+
+    def entry(self, client: int) -> Entry:
+        """Factors of the client at this position where every client has some, else its ΔW (m, n)."""
+        return self._entry(client) if self.low_rank else self.delta(client)
+
+    def entries(self) -> Iterator[Entry]:
+        """`entry` of one client after the other."""
+        return map(self.entry, range(len(self.clients)))
 
     def delta(self, client: int) -> Tensor:
         """ΔW of the client at this position, (m, n)."""
         return dense(self._entry(client))
 
     @cached_property
-    def factors(self) -> tuple[Factors, ...] | None:
-        """Factors of every client, or None where there are none."""
-        return tuple(self._entry(k) for k in range(len(self.clients))) if self._low_rank else None
+    def factors(self) -> tuple[Factors, ...]:
+        """Factors of every client. A stack with a dense client has none: ask `low_rank` first."""
+        return tuple(as_factors(entry) for entry in self.entries())
 
     @cached_property
     def dense(self) -> Tensor:
@@ -210,8 +219,7 @@ def client_shares(clients: Iterable[str], weights: Mapping[str, float] | None = 
 
 
 def _is_weight(value: object) -> bool:
-    numeric = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return numeric and 0 < value < MOST_WEIGHT
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and 0 < cast(float, value) < MOST_WEIGHT
 
 
 def check_update(
@@ -230,7 +238,7 @@ def check_update(
 
 def save_update(path: str | Path, update: Update, metadata: Mapping[str, str] | None = None) -> None:
     """Write an update to safetensors, atomically: keys `{layer}/A`, `{layer}/B`, or `{layer}` where it is dense."""
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for layer, entry in update.items():
         named = (
             zip((f"{layer}/A", f"{layer}/B"), entry, strict=True) if isinstance(entry, Factors) else [(layer, entry)]

@@ -50,8 +50,9 @@ def read_adapter(folder: str | Path) -> dict[str, Factors]:
         with open_tensors(path) as handle:
             layers = _layers(handle, path)
             scales = _scales(layers, config, path)
+            read = handle.get_tensor
             return {
-                layer: _factors(layer, *(handle.get_tensor(found.keys[factor]) for factor in "AB"), scales[layer], path)
+                layer: _factors(layer, read(found.keys["A"]), read(found.keys["B"]), scales[layer], path)
                 for layer, found in layers.items()
             }
     except (OSError, SafetensorError) as error:
@@ -145,7 +146,14 @@ def _check_config(config: Any, path: Path) -> None:
     _positive(config.get("r"), "r", path, whole=True)
     _positive(config.get("lora_alpha"), "lora_alpha", path)
     plain = {"bias": "none", "fan_in_fan_out": False, "loftq_config": {}}
-    extra = ("use_dora", "lora_bias", "modules_to_save", "use_qalora", "use_bdlora", "layer_replication")
+    extra: tuple[str, ...] = (
+        "use_dora",
+        "lora_bias",
+        "modules_to_save",
+        "use_qalora",
+        "use_bdlora",
+        "layer_replication",
+    )
     extra += ("target_parameters", "trainable_token_indices", "alora_invocation_tokens", "arrow_config", "kasa_config")
     for name in (*plain, *extra):
         if config.get(name) and config[name] != plain.get(name):

@@ -29,7 +29,7 @@ PAGES = [
 REMARKS = [*ROOT.glob("experiments/*.yaml"), *ROOT.glob("profiles/*/*"), *ROOT.glob("benchmarks/*.py")]
 OURS = ("make", "snakemake", "python", "sap")
 NOT_OURS = {"source", "eval", "pip", "uv", "echo", "tr", "squeue", "scancel", "salloc", "sbatch"}
-NOT_OURS |= {"ruff", "snakefmt", "lint-imports"}
+NOT_OURS |= {"ruff", "snakefmt", "lint-imports", "mypy", "pre-commit"}
 OTHER_LANGUAGES = {
     "python",
     "yaml",

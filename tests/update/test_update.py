@@ -179,7 +179,13 @@ def test_stacks_show_factors_dense_and_shares():
     assert [f.A.shape[0] for f in stack.factors] == [3, 5]
     assert stack.dense.shape == (2, 40, 24)
     assert torch.equal(stack.dense[1], updates["b"].dense("block.2.w"))
-    assert stacks({"a": low_rank(), "b": densify(low_rank())})["block.2.w"].factors is None
+    assert stack.low_rank
+    assert [type(entry) for entry in stack.entries()] == [Factors, Factors]
+    mixed = stacks({"a": low_rank(), "b": densify(low_rank())})["block.2.w"]
+    assert not mixed.low_rank
+    assert [entry.shape for entry in mixed.entries()] == [(40, 24), (40, 24)]
+    with pytest.raises(TypeError, match="expected factors"):
+        _ = mixed.factors
 
 
 @pytest.mark.parametrize(

@@ -35,13 +35,13 @@ Root = Callable[[], Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class Extras:
-    """What an attack on updates may read besides uploads; None where it declared no need."""
+    """What an attack on updates may read besides uploads. What it declared no need of is None, whatever its type."""
 
     n_clients: int
     n_attackers: int
-    rng: Callable[[str], torch.Generator] | None
-    gradients: Gradients | None
-    root: Root | None
+    rng: Callable[[str], torch.Generator]
+    gradients: Gradients
+    root: Root
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,9 @@ def attack_updates(
         if entry.colludes and sent:
             sent[client] = next(iter(sent.values()))
             continue
-        extras = Extras(
-            len(updates),
-            len(updates) - len(honest),
-            rng=_generators(name, client, seed) if "rng" in entry.needs else None,
-            **{need: given if need in entry.needs else None for need, given in offered.items()},
-        )
+        declared: dict[str, Any] = {need: offered[need] if need in entry.needs else None for need in offered}
+        declared["rng"] = _generators(name, client, seed) if "rng" in entry.needs else None
+        extras = Extras(len(updates), len(updates) - len(honest), **declared)
         sent[client] = entry.function(updates[client], honest if "honest" in entry.needs else {}, parsed, extras)
         _check_finite(sent[client], name, client)
     return {client: sent.get(client, update) for client, update in updates.items()}

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
-from torch import nn
 
-from sap.clip.checkpoint import CONFIG_FILE, WEIGHTS_FILE, build_model, load_weights, read_config
+from sap.clip.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Model, build_model, load_weights, read_config
 from sap.errors import SapError
 from sap.io import load_tensors, verified
 
@@ -23,7 +22,7 @@ class Backbone:
     `interpolation` and `resize_mode` say how a decoded image gets to that size (done before, by sap.data).
     """
 
-    model: nn.Module
+    model: Model
     folder: Path
     mean: torch.Tensor
     std: torch.Tensor

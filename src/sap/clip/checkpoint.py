@@ -7,7 +7,7 @@ The format is open_clip's own local directory: `open_clip_config.json` ({"model_
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from open_clip import CLIP, CoCa, CustomTextCLIP
@@ -26,10 +26,11 @@ from sap.realfile import real_file
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+Model: TypeAlias = CLIP | CustomTextCLIP  # what `build_model` makes; open_clip comes without types
 PREPROCESS_KEYS = ("size", "mean", "std", "interpolation", "resize_mode")
 
 
-def build_model(model_cfg: Mapping[str, Any], where: str | Path) -> nn.Module:
+def build_model(model_cfg: Mapping[str, Any], where: str | Path) -> Model:
     """An open_clip model with random float32 weights, in evaluation mode.
 
     The class is chosen as open_clip.create_model does; flags such as `quick_gelu` are taken from `model_cfg`

@@ -38,7 +38,7 @@ def tag_weights(tag_cfg: Mapping[str, Any], name: str) -> str:
         raise _not_here(name, repository or tag_cfg.get("url"), files, error) from error
 
 
-def _not_here(name: str, source: str, files: Sequence[str], error: Exception) -> SapError:
+def _not_here(name: str, source: str | None, files: Sequence[str], error: Exception) -> SapError:
     return SapError(
         f"backbone: the weights of {name} could not be downloaded ({type(error).__name__}): {' or '.join(files)} of "
         f"{source} is not in the cache {constants.HF_HUB_CACHE} either. Connect to the network and run again, or fetch "

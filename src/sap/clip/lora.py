@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import peft
 import torch
@@ -22,6 +23,7 @@ from peft.tuners.lora.layer import MultiheadAttention
 from torch import nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
+from sap.clip.checkpoint import Model
 from sap.clip.options import LoraOptions
 from sap.errors import SapError
 from sap.io import atomic, seed_of, write_json
@@ -46,7 +48,8 @@ class ExactAttention(MultiheadAttention):
         """
         if self.disable_adapters:
             return self.base_layer(query, key, value, **kwargs)
-        attention, mask = self.get_base_layer(), kwargs.get("attn_mask")
+        attention: Any = self.get_base_layer()
+        mask = kwargs.get("attn_mask")
         # Of a boolean mask nn.MultiheadAttention and scaled_dot_product_attention mean the opposite.
         odd_mask = mask is not None and (mask.dim() != 2 or not mask.is_floating_point())
         if kwargs.get("need_weights", True) or odd_mask or not (key is query is value and attention.batch_first):
@@ -54,18 +57,19 @@ class ExactAttention(MultiheadAttention):
         projected = linear(query, attention.in_proj_weight, attention.in_proj_bias) + _update(self, query)
         heads = projected.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3,N,heads,T,W/heads)
         mask = None if mask is None else mask.to(heads.dtype)
-        mixed = scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2).flatten(2)
+        q, k, v = heads
+        mixed = scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
         out = attention.out_proj
         base = out.get_base_layer()
         return linear(mixed, base.weight, base.bias) + OUT_PROJ_TIMES * _update(out, mixed), None
 
 
-def _update(layer: LoraLayer, inputs: torch.Tensor) -> torch.Tensor:
+def _update(layer: Any, inputs: torch.Tensor) -> torch.Tensor:
     """What the layer's active adapters add to its output: scale · B(A(inputs))."""
     return sum(layer.lora_B[name](layer.lora_A[name](inputs)) * layer.scaling[name] for name in layer.active_adapters)
 
 
-def add_adapter(model: nn.Module, options: LoraOptions, seed: int, trainee: str) -> PeftModel:
+def add_adapter(model: Model, options: LoraOptions, seed: int, trainee: str) -> PeftModel:
     """Wrap an open_clip model (in place) with a LoRA adapter on its visual blocks; only the adapter trains.
 
     With `towers="both"` every block of the text transformer has the same targets; `first_block` is the visual tower's.
@@ -84,11 +88,12 @@ def add_adapter(model: nn.Module, options: LoraOptions, seed: int, trainee: str)
     modules = rf"visual\.transformer\.resblocks\.({blocks})\.({wanted})"
     if options.towers == "both":
         modules += rf"|transformer\.resblocks\.\d+\.({wanted})"
-    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=modules)
+    alpha: Any = options.alpha  # peft computes with any number, and says int
+    config = LoraConfig(r=options.rank, lora_alpha=alpha, lora_dropout=options.dropout, target_modules=modules)
     config._register_custom_module({nn.MultiheadAttention: ExactAttention})
     with torch.random.fork_rng(devices=[]):
         adapted = get_peft_model(model, config).eval()  # PEFT adds its dropout in training mode
-    names = ("lora-start", seed) if options.start == "shared" else ("lora-start", seed, trainee)
+    names: tuple[str | int, ...] = ("lora-start", seed) if options.start == "shared" else ("lora-start", seed, trainee)
     for layer, module in lora_layers(adapted):
         factor_a, factor_b = module.lora_A[ADAPTER].weight, module.lora_B[ADAPTER].weight
         drawn, zero = (factor_b, factor_a) if options.factors == "A" else (factor_a, factor_b)
@@ -102,7 +107,7 @@ def add_adapter(model: nn.Module, options: LoraOptions, seed: int, trainee: str)
     return adapted
 
 
-def _check(model: nn.Module, options: LoraOptions) -> None:
+def _check(model: Model, options: LoraOptions) -> None:
     blocks = _blocks(model.visual)
     if not blocks:
         raise SapError(
@@ -111,12 +116,12 @@ def _check(model: nn.Module, options: LoraOptions) -> None:
         )
     adapted = [blocks]
     if options.towers == "both":
-        adapted.append(_blocks(model))
-        if not adapted[-1]:
+        if not (text_blocks := _blocks(model)):
             raise SapError(
                 "train.lora.towers: both needs the text transformer of open_clip's plain CLIP, this model is a "
                 f"{type(model).__name__}. Set it to visual or choose a model such as ViT-B-32."
             )
+        adapted.append(text_blocks)
     width = min(tower[0].attn.embed_dim for tower in adapted)
     if options.rank > width:
         raise SapError(
@@ -131,13 +136,13 @@ def _check(model: nn.Module, options: LoraOptions) -> None:
         raise SapError("train.lora.dropout acts on MLP layers only, and train.lora.targets has none. Set it to 0.")
 
 
-def _blocks(tower: nn.Module) -> nn.ModuleList | None:
+def _blocks(tower: nn.Module) -> Any:
     """The tower's transformer blocks; None where it has none, or others than open_clip's standard ones."""
     blocks = getattr(getattr(tower, "transformer", None), "resblocks", None)
     return blocks if blocks and isinstance(getattr(blocks[0], "attn", None), nn.MultiheadAttention) else None
 
 
-def lora_layers(adapted: PeftModel) -> Iterator[tuple[str, LoraLayer]]:
+def lora_layers(adapted: PeftModel) -> Iterator[tuple[str, Any]]:
     """(module path inside PEFT's wrapper, LoRA module) of every adapted layer; out_proj is a layer of its own."""
     for name, module in adapted.named_modules():
         if isinstance(module, LoraLayer):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sap.clip.checkpoint import build_model
+from sap.clip.checkpoint import Model, build_model
 from sap.clip.options import ScratchOptions
 from sap.errors import SapError
 from sap.io import seed_of
@@ -56,7 +56,7 @@ def scratch_preprocess(size: int) -> dict[str, Any]:
 
 def pretrain(
     images: np.ndarray, captions: Sequence[str], labels: np.ndarray, options: ScratchOptions, device: str = "cpu"
-) -> tuple[nn.Module, list[dict[str, float]]]:
+) -> tuple[Model, list[dict[str, float]]]:
     """Train on image-caption pairs: images (N,H,H,3) uint8, N captions; returns the model and log rows.
 
     `labels` (N,) int64 serve `options.caption_noise` only; the loss never sees them.
@@ -74,8 +74,8 @@ def pretrain(
             f"backbone.scratch.patch_size must be at most the image side {images.shape[1]}, was {options.patch_size}. "
             "Lower it or raise data.digits.size."
         )
-    captions = noisy_captions(captions, labels, options.caption_noise, options.seed)
-    unique, caption_of = np.unique(captions, return_inverse=True)
+    noisy = noisy_captions(captions, labels, options.caption_noise, options.seed)
+    unique, caption_of = np.unique(noisy, return_inverse=True)
     tokens = open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)(unique.tolist()).to(device)
     used = tokens.unique()
     with torch.random.fork_rng(devices=[]):

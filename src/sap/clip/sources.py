@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import open_clip
-from torch import nn
 
 from sap.clip.checkpoint import (
     CONFIG_FILE,
+    Model,
     build_model,
     load_weights,
     preprocess_of,
@@ -29,7 +29,7 @@ TORCH_WEIGHTS = ("open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth", "
 class Source(NamedTuple):
     """A model with everything that its artifact's config file says."""
 
-    model: nn.Module
+    model: Model
     model_cfg: Mapping[str, Any]
     preprocess_cfg: Mapping[str, Any]
 
@@ -39,7 +39,7 @@ def from_pretrained(options: BackboneOptions) -> Source:
 
     Raises SapError for an unknown name or tag, a tag trained with the other GELU, and a download that fails.
     """
-    name, tag = options.model, options.pretrained
+    name, tag = str(options.model), str(options.pretrained)
     check_named(name, tag)
     model_cfg = _named_config(name)
     own, others = _tags_of(name), _tags_of(_twin(name))
@@ -64,7 +64,7 @@ def from_checkpoint(options: BackboneOptions) -> Source:
 
     Nothing pickled is ever executed. Raises SapError for whatever does not fit together.
     """
-    path = Path(options.checkpoint)
+    path = Path(str(options.checkpoint))
     if path.is_dir():
         model_cfg, preprocess = read_config(path / CONFIG_FILE)
         weights = _weights_in(path)

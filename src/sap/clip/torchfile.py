@@ -9,7 +9,7 @@ import pickle
 import pickletools
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import torch
 
@@ -87,7 +87,7 @@ def _check_declared(path: Path) -> None:
         )
 
 
-def _check_pickle(path: Path, handle: BinaryIO) -> None:
+def _check_pickle(path: Path, handle: IO[bytes]) -> None:
     """Walk through the instructions of one pickle without following them.
 
     A bytearray is the one object that torch allows and that a number of a few digits makes gigabytes of.
@@ -102,7 +102,7 @@ def _check_pickle(path: Path, handle: BinaryIO) -> None:
                 f"{path}: holds tuples nested more than {TUPLE_DEPTH} deep, which no state dict does. Save its state "
                 "dict as .safetensors and name that file."
             )
-        if instruction.name == "GLOBAL" and argument.split(" ")[-1] == "bytearray":
+        if instruction.name == "GLOBAL" and str(argument).split(" ")[-1] == "bytearray":
             raise SapError(
                 f"{path}: holds a bytearray, which no state dict does. Save its state dict as .safetensors and name "
                 "that file."

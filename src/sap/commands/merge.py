@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sap.errors import SapError
 from sap.escape import terminal
@@ -67,7 +68,7 @@ def merge_plan(args: argparse.Namespace) -> None:
     plan = read_plan(args.plan, FoldPlan)
     point = plan.points[0]
     update = load_composer(plan, load_clients(plan)).merge(point.settings)
-    card = {"point": point.id, "target": plan.target, "seed": plan.seed, "clients": list(plan.clients)}
+    card: dict[str, Any] = {"point": point.id, "target": plan.target, "seed": plan.seed, "clients": list(plan.clients)}
     save_update(args.out / "update.safetensors", update, {"settings": canonical(point.settings)})
     inputs = {name: f"{folder}/adapter_model.safetensors" for name, folder in plan.clients.items()}
     save_meta(args.out, clock.meta("merge", point.settings, inputs, args.code, norms=update.norms(), **card))

@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
+from typing import Any
 
 
 def parser(make: Callable[..., argparse.ArgumentParser] = argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -15,7 +16,8 @@ def parser(make: Callable[..., argparse.ArgumentParser] = argparse.ArgumentParse
 
 
 def parse_args() -> argparse.Namespace:
-    args, args.rest = parser().parse_known_args()
+    args, rest = parser().parse_known_args()
+    args.rest = rest
     return args
 
 
@@ -36,12 +38,12 @@ def main(args: argparse.Namespace) -> None:
     print("\n".join(lines))
 
 
-def dry_run(arguments: list[str]) -> list[logging.LogRecord]:
+def dry_run(arguments: list[str]) -> list[Any]:
     """The jobs that snakemake announces, as the records of its log; it stops this script where it fails."""
     from snakemake.cli import main as snakemake
     from snakemake.logging import logger
 
-    announced: list[logging.LogRecord] = []
+    announced: list[Any] = []
 
     def keep(record: logging.LogRecord) -> bool:
         """A filter, because snakemake removes the handlers of others: nothing but errors is shown."""

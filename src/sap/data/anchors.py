@@ -50,8 +50,8 @@ def draw_anchors(
     unreadable drawn image, or too few pairs.
     """
     if options.source == "digits":
-        images, captions = make_anchors(digits)
-        pairs = [(f"digits/{i:04d}", caption) for i, caption in enumerate(captions)]
+        images, texts = make_anchors(digits or DigitsOptions())
+        pairs = [(f"digits/{i:04d}", caption) for i, caption in enumerate(texts)]
     else:
         if options.root is None or not Path(options.root).is_dir():
             raise SapError(f"anchors.root: {options.root} is not a folder. Set it to the folder of the anchor images.")
@@ -67,7 +67,7 @@ def draw_anchors(
     if options.source == "digits":
         drawn = [fit(Image.fromarray(images[i]), geometry) for i in order]
     else:
-        drawn = [_read(Path(options.root), file, geometry, rotations) for file in files]
+        drawn = [_read(Path(options.root or "."), file, geometry, rotations) for file in files]
     return Anchors(np.stack(drawn), list(captions), list(files))
 
 

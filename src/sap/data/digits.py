@@ -111,7 +111,7 @@ def pool_sources(pool: str, domain: str, seed: int) -> list[list[str]]:
     return found
 
 
-def _pairs(pool: str, counts: Sequence[int], options: DigitsOptions, rng: np.random.Generator):
+def _pairs(pool: str, counts: np.ndarray, options: DigitsOptions, rng: np.random.Generator):
     """Shuffled pairs, `counts` of each domain, classes in equal numbers."""
     images, captions, labels = [], [], []
     for name, count in zip(DOMAINS, counts, strict=True):
@@ -165,7 +165,7 @@ def _glyph(font: str, variation: int, digit: int) -> np.ndarray:
     """A digit of one font, GLYPH high; variations differ in width and weight."""
     path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{font}.ttf")
     face = ImageFont.truetype(str(path), 8 * GLYPH)
-    left, top, right, bottom = face.getbbox(str(digit))
+    left, top, right, bottom = map(int, face.getbbox(str(digit)))  # of one digit whole pixels
     mask = Image.new("L", (right - left, bottom - top))
     ImageDraw.Draw(mask).text((-left, -top), str(digit), font=face, fill=255)
     stretch, blur, gain = FONT_VARIATIONS[variation]

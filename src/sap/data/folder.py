@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +87,7 @@ def decode(
             return error
 
     with ThreadPoolExecutor(threads) as pool:
-        waiting, done = deque(), 0
+        waiting, done = deque[Future[np.ndarray | BadImage]](), 0
         for file in files:
             waiting.append(pool.submit(read, file))
             if len(waiting) > AHEAD * threads:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs: a quarter of a gigabyte as RGB
 # What is read, by Pillow's names (PPM has PGM and PBM, too). Its other decoders are kept away from files of others:
@@ -44,7 +44,7 @@ class Rotations:
     def turned(self, image: Image.Image, path: Path) -> Image.Image:
         """The decoded image of `path`, upright where rotations are applied. Unreadable EXIF data say nothing."""
         try:
-            turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+            turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
         except Exception:  # parsers raise whatever broken bytes lead to, and the pixels are whole
             return image
         if turn is None:
@@ -126,12 +126,12 @@ def _pad(image: Image.Image, size: int) -> Image.Image:
     border = (gap_x // 2, gap_y // 2, (gap_x + 1) // 2, (gap_y + 1) // 2)
     bands = len(image.getbands())
     padded = ImageOps.expand(image, border, fill=0 if bands == 1 else (0,) * bands)
-    if image.mode == "P":  # expand() drops it
-        padded.putpalette(image.getpalette())
+    if image.mode == "P" and (palette := image.getpalette()) is not None:  # expand() drops it
+        padded.putpalette(palette)
     return padded
 
 
-def _check(image: Image.Image, geometry: Geometry) -> None:
+def _check(image: ImageFile.ImageFile, geometry: Geometry) -> None:
     """Refuse by the header alone, before anything is decoded."""
     for width, height in (image.size, _resized(image.size, geometry)):
         if width * height > MAX_PIXELS:

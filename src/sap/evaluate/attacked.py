@@ -72,8 +72,9 @@ class Scenarios:
         attack, names = settings["attack"], settings["attackers"]
         key = canonical([attack, names])
         if self._last[0] != key:
-            folders = {name: self._plan.poisoned[name].get(canonical(attack)) for name in names}
-            if all(folders.values()):
+            known = {name: self._plan.poisoned[name].get(canonical(attack)) for name in names}
+            folders = {name: folder for name, folder in known.items() if folder}
+            if len(folders) == len(known):
                 found = {name: self._load(folder) for name, folder in folders.items()}
             else:
                 options = {name: value for name, value in attack.items() if name != "kind"}
@@ -105,7 +106,7 @@ class Scenarios:
         bad = np.isin(names, settings["attackers"])
         norms = np.sqrt(np.clip(gram.diagonal(), 0, None))
         honest = norms[~bad].mean() if not bad.all() else np.nan
-        facts = {"attacker_weight": float(fit[bad].sum())}
+        facts: dict[str, Any] = {"attacker_weight": float(fit[bad].sum())}
         facts["attacker_norm"] = float(norms[bad].mean() / honest) if honest > 0 else None
         if settings["criterion"] != "none" and settings["prune_ratio"] > 0:
             # The mask alone: a rescale would lift what is left.

@@ -37,10 +37,10 @@ def judge_points(
         if not left:
             continue
         try:
-            for row, *predicted in _judged(plan, point, list(left), judge, tests, fold):
-                found = writable({"key": wanted[point.id, row["domain"]], **row}), *predicted
+            for row, probabilities, labels in _judged(plan, point, list(left), judge, tests, fold):
+                found = writable({"key": wanted[point.id, row["domain"]], **row})
                 left.remove(row["domain"])
-                yield found
+                yield found, probabilities, labels
         except Exception as error:
             names = {"point": point.id, "target": plan.target, "seed": plan.seed}
             failure = {"stage": "evaluate", **names, "error": sentence_of(error)}
@@ -77,6 +77,6 @@ def _judged(
             "settings": point.settings,
             **served.facts,
         }
-        if domain.endswith(VALIDATION):
+        if domain.endswith(VALIDATION) and served.update is not None:
             row["anchor_loss"] = fold.anchor_loss(served.update)
         yield row, probabilities, tests[domain].labels

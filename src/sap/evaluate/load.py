@@ -45,8 +45,8 @@ def _scenarios(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone
 
     @cache
     def public() -> AnchorJudge:
-        size = plan.public.size
-        found = load_tensors(Path(plan.public.anchors) / "anchors.safetensors")
+        size = plan.shown.size
+        found = load_tensors(Path(plan.shown.anchors) / "anchors.safetensors")
         return AnchorJudge(backbone, backbone.normalise(found["images"][:size]), found["tokens"][:size])
 
     return Scenarios(plan, trained, composers(plan, trained, backbone), lambda folder: _adapter(folder, shapes), public)

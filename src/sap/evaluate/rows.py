@@ -215,11 +215,11 @@ def row_keys(plan: FoldPlan) -> dict[Name, str]:
         if "attack" in settings:
             reads |= _attack_digests(plan, settings)
         for domain in row_domains(point, plan.target, plan.domains):
-            looks = {"images": images[domain_of(domain)]} | ({} if domain in images else {"on": domain})
+            looks: dict[str, Any] = {"images": images[domain_of(domain)]} | ({} if domain in images else {"on": domain})
             if domain.endswith(TRIGGERED):
                 looks["patch_size"] = plan.patch_size
             if domain.endswith(VALIDATION):
-                looks["anchors"] = _digests(plan.public.anchors, "anchors.safetensors")
+                looks["anchors"] = _digests(plan.shown.anchors, "anchors.safetensors")
             keys[point.id, domain] = digest(canonical(reads | looks), 16)
     return keys
 
@@ -227,9 +227,9 @@ def row_keys(plan: FoldPlan) -> dict[Name, str]:
 def _attack_digests(plan: FoldPlan, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The uploads that the attackers trained wrongly, or the clients and anchors that they start from."""
     attack = canonical(settings["attack"])
-    folders = [plan.poisoned[name].get(attack) for name in settings["attackers"]]
-    reads: dict[str, Any] = {"anchors": _digests(plan.public.anchors, "anchors.safetensors")}
-    if None not in folders:
+    folders = [folder for name in settings["attackers"] if (folder := plan.poisoned[name].get(attack))]
+    reads: dict[str, Any] = {"anchors": _digests(plan.shown.anchors, "anchors.safetensors")}
+    if len(folders) == len(settings["attackers"]):
         return reads | {"poisoned": [_digests(folder, *UPLOAD) for folder in folders]}
     return reads | {"clients": {name: _digests(folder, *UPLOAD) for name, folder in plan.clients.items()}}
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 from sap.clip.backbone import Backbone
 from sap.clip.precision import resolve
 from sap.clip.tower import above, below, first_adapted
+from sap.data.store import Images
 from sap.errors import MachineError, SapError, out_of_memory
 from sap.update import Update
 
@@ -23,7 +24,7 @@ Head = Callable[[torch.Tensor], torch.Tensor]  # unit-norm image features (b, E)
 class DomainImages:
     """Test images of one domain: (N, H, W, 3) uint8 (memory-mapped), `rows` (n,) selects, labels (n,) int64."""
 
-    images: np.ndarray
+    images: np.ndarray | Images
     rows: np.ndarray
     labels: np.ndarray
 

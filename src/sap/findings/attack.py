@@ -64,10 +64,10 @@ def attack_frame(results: Results) -> pd.DataFrame:
             # A share of next to nothing says nothing.
             enough = at_least(harm.estimate, results.plan.get("margin", 0.01))
             credited = state == BITES and scenario is not plain and enough
-            regained = _regained(results, scenario, plain) if credited else MISSING_EFFECT
+            regained = _regained(results, scenario, plain) if credited and plain else MISSING_EFFECT
             if scenario.clean not in prices:
-                same = plain is None or scenario.clean == plain.clean
-                prices[scenario.clean] = difference(results, None if same else plain.clean, scenario.clean)
+                other = plain.clean if plain and scenario.clean != plain.clean else None
+                prices[scenario.clean] = difference(results, other, scenario.clean)
             records.append(
                 {
                     **_outcome(results, scenario),

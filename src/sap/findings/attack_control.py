@@ -129,7 +129,7 @@ def control(results: Results, attackers: Mapping[Attackers, str]) -> tuple[Effec
         "attacked": mean_of(attacked),
         **effect_columns("drop", drop),
         "norm_ratio": np.mean([_norm_ratio(results, attackers[name], twins[name], seeds) for name in attackers]),
-        "changed": mean_of(changed(results, attackers, start, seeds, own)),
+        "changed": mean_of(changed(results, attackers, start, seeds, own) if start else None),
         "success": success,
         "seeds": len(seeds),
         "images": images_of(attacked),

@@ -9,7 +9,7 @@ from sap.findings.claim_points import NotTestable, find, reference, sap_point, u
 from sap.findings.selection import selected_correct
 from sap.report.effects import difference, paired
 from sap.report.frame import Results
-from sap.report.outcomes import Array, draws_of
+from sap.report.outcomes import Array, draws_of, whole
 from sap.stages.compare_masks.exhibits import masks_effect
 from sap.stages.compare_towers.exhibits import towers_effect
 from sap.stages.probe.exhibits import probe_effect
@@ -127,8 +127,8 @@ def harmless_attack(results: Results) -> list[Part]:
     cells = []
     for target in results.targets:
         # Attackers of one fold meet the same images: they are averaged, not counted as more of them.
-        each = [paired(results, [point], [clean], target) for point in merged if _judged(results, point, target)]
-        if not each or any(cell is None for cell in each):
+        each = whole(paired(results, [point], [clean], target) for point in merged if _judged(results, point, target))
+        if not each:
             raise NotTestable("rows of the attacked mean are missing")
         cells.append(np.mean(each, axis=0))
     return [Part("attacked mean − clean mean", crossed_effect(cells, DIFFERENCES), "within", margin(results))]
@@ -214,9 +214,9 @@ def best_client(results: Results, point: str) -> Effect:
     cells = []
     for target in results.targets:
         names = [clients.get(client) for client in results.folds.get((target, results.seeds[0]), ())]
-        found = [results.outcomes.correct(name, target) for name in names if name]
+        found = whole(results.outcomes.correct(name, target) for name in names if name)
         ours = results.outcomes.correct(point, target)
-        if not found or ours is None or any(array is None for array in found):
+        if not found or ours is None:
             raise NotTestable("single clients were not judged on the targets")
         means = np.stack([array.mean(axis=1) for array in found])  # (K, S)
         seeds = means.shape[1]
@@ -230,8 +230,8 @@ def against(results: Results, point: str, correct: list[Array]) -> Effect:
     """`point` on all its anchor draws minus given (1, S, n) correctness per target."""
     cells = []
     for target, other in zip(results.targets, correct, strict=True):
-        ours = [results.outcomes.correct(draw, target) for draw in draws_of(results.points, point)]
-        if any(array is None for array in ours):
+        ours = whole(results.outcomes.correct(draw, target) for draw in draws_of(results.points, point))
+        if ours is None:
             raise NotTestable("rows of SAP are missing")
         cells.append(np.stack(ours) - other)
     return crossed_effect(cells, DIFFERENCES)

@@ -11,7 +11,7 @@ from sap.findings.main import main_frame, pruned
 from sap.report.effects import difference
 from sap.report.exhibit import table
 from sap.report.frame import Results
-from sap.report.outcomes import draws_of
+from sap.report.outcomes import draws_of, whole
 from sap.report.scores import grid, shrunk_control
 from sap.report.table import Column, Table, effect_columns, interval, is_missing, number, p_value, percent
 from sap.stats.paired import friedman, holm, mcnemar, wilcoxon
@@ -123,8 +123,8 @@ def comparisons_table(results: Results) -> Table:
 
 def _mcnemar(results: Results, pair: Sequence[str], target: str, seed: int) -> float:
     """Exact p of two points on one domain at one seed; NaN where a row is missing."""
-    reads = [results.outcomes.read(name, target, seed) for name in pair]
-    if any(read is None for read in reads):
+    reads = whole(results.outcomes.read(name, target, seed) for name in pair)
+    if reads is None:
         return np.nan
     return mcnemar(*(read["predicted"] == read["labels"] for read in reads))["p"]
 

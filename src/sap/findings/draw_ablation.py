@@ -1,5 +1,7 @@
 """Figures `ablation` (criteria at own and at equal norm) and `shrinkage` (the λ path of the unpruned merge)."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -83,9 +85,9 @@ def _criteria(axes: Axes, group: pd.DataFrame, criteria: list[str], start: float
     sides = ("right", "left") if len(lines) == 2 else ("center",)
     for (value, name, colour, dash), side in zip(lines, sides, strict=False):
         axes.axvline(value, color=colour, linestyle=dash, linewidth=0.9, zorder=1)
-        shift = {"right": -1, "left": 1, "center": 0}[side]
+        away = {"right": -1, "left": 1, "center": 0}[side]
         where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-        axes.annotate(name, (value, 1), (shift, 2), ha=side, fontsize=6, color=colour, **where)
+        axes.annotate(name, (value, 1), (away, 2), ha=side, fontsize=6, color=colour, **where)
     for place, (_, row) in enumerate(group.iterrows()):
         colour = colour_of(row["criterion"], criteria)
         for column, _, shift in STATES:
@@ -106,8 +108,8 @@ def _criteria(axes: Axes, group: pd.DataFrame, criteria: list[str], start: float
     axes.spines["left"].set_visible(False)
 
 
-def _marker(column: str, colour: str) -> dict[str, object]:
-    shapes = {
+def _marker(column: str, colour: str) -> dict[str, Any]:
+    shapes: dict[str, dict[str, Any]] = {
         "own_norm": {"marker": "o", "color": colour},
         "equal_norm": {"marker": "o", "color": colour, "markerfacecolor": "white"},
         "shrunk": {"marker": "D", "color": MUTED, "markersize": 3},

@@ -23,8 +23,8 @@ def draw_interference(results: Results) -> Figure:
     show."""
     matrix, pairs = client_matrix_frame(results), results.files["diagnose", "agreement"]
     clients = [name for name in matrix["client"] if name in results.client_domains] if len(matrix) else []
-    compared = {*pairs["client_a"], *pairs["client_b"]} if len(pairs) else set()
-    compared = [name for name in results.client_domains if name in compared]
+    paired = {*pairs["client_a"], *pairs["client_b"]} if len(pairs) else set()
+    compared = [name for name in results.client_domains if name in paired]
     if not clients and not compared:
         return blank(EMPTY)
     height = 1.0 + max(1.3, 0.2 * max(len(clients), len(compared)))

@@ -10,6 +10,7 @@ from sap.findings.main import images_and_seeds, main_frame, worst_domain
 from sap.report.effects import difference
 from sap.report.exhibit import table
 from sap.report.frame import Results
+from sap.report.outcomes import whole
 from sap.report.scores import grid
 from sap.report.table import BELOW, Column, Table, effect_columns, interval, is_missing, number, percent
 from sap.stats.effect import MISSING_EFFECT
@@ -68,12 +69,12 @@ def metrics_frame(results: Results) -> pd.DataFrame:
 
 def per_run(results: Results, point: str) -> dict[str, float]:
     """Mean of each of PER_RUN over the (target, seed) runs of a point; NaN where one is missing."""
-    reads = [
+    reads = whole(
         results.outcomes.read(point, target, seed)
         for target in results.targets
         for seed in results.outcomes.seeds_of(point)
-    ]
-    if not reads or any(read is None for read in reads):
+    )
+    if not reads:
         return dict.fromkeys(PER_RUN, np.nan)
     return {name: float(np.mean([metric(read) for read in reads])) for name, metric in PER_RUN.items()}
 
@@ -123,7 +124,7 @@ def _mean(results: Results, kind: str) -> float:
 
 def _iqm(scores: NDArray) -> dict[str, float]:
     low, high = (np.nan, np.nan) if np.isnan(scores).any() else stratified_interval(scores)
-    return {"iqm": iqm(scores), "iqm_low": low, "iqm_high": high}
+    return {"iqm": float(iqm(scores)), "iqm_low": low, "iqm_high": high}
 
 
 def _delta(row: pd.Series) -> str:

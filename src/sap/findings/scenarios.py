@@ -13,7 +13,7 @@ import pandas as pd
 
 from sap.evaluate.rows import TRIGGERED
 from sap.report.frame import Results
-from sap.report.outcomes import Array
+from sap.report.outcomes import Array, whole
 from sap.report.readers import SETTING_COLUMNS
 from sap.stats.effect import DIFFERENCES, MISSING_EFFECT, Effect, crossed_effect
 
@@ -34,7 +34,7 @@ class Scenario:
     clean: str | None
 
     @property
-    def twins(self) -> dict[Attackers, str]:
+    def twins(self) -> dict[Attackers, str | None]:
         """The clean point in place of each attacked one."""
         return dict.fromkeys(self.points, self.clean)
 
@@ -154,8 +154,8 @@ def stamped(
     """Which images of other classes, stamped with a backdoor's patch, are classified as its target class."""
 
     def success(point: str, domain: str, fold: str) -> Array | None:
-        read = [results.outcomes.read(point, f"{domain}{TRIGGERED}", seed, fold) for seed in seeds]
-        if any(one is None for one in read):
+        read = whole(results.outcomes.read(point, f"{domain}{TRIGGERED}", seed, fold) for seed in seeds)
+        if read is None:
             return None
         return np.stack([(one["predicted"] == target_class)[one["labels"] != target_class] for one in read])
 
@@ -168,8 +168,10 @@ def changed(
     """Which images the points classify otherwise than `reference` does, where every domain has a client."""
 
     def differs(point: str, domain: str, fold: str) -> Array | None:
-        pairs = [[results.outcomes.read(one, domain, seed, fold) for one in (point, reference)] for seed in seeds]
-        if any(side is None for pair in pairs for side in pair):
+        pairs = whole(
+            whole(results.outcomes.read(one, domain, seed, fold) for one in (point, reference)) for seed in seeds
+        )
+        if pairs is None:
             return None
         return np.stack([one["predicted"] != other["predicted"] for one, other in pairs])
 
@@ -190,12 +192,12 @@ def per_domain(
     found = {}
     for domain in results.domains if fold == EVERYONE else results.targets:
         there = set(clients_of(results, fold or domain))
-        cells = [
-            point and read(point, domain, fold or domain)
+        cells = whole(
+            read(point, domain, fold or domain) if point else None
             for attackers, point in points.items()
             if there.issuperset(attackers) and chosen(domain, attackers)
-        ]
-        if any(cell is None for cell in cells):
+        )
+        if cells is None:
             return None
         if cells:
             found[domain] = np.mean(cells, axis=0)
@@ -208,8 +210,8 @@ def minus(left: Level | None, right: Level | None) -> Level | None:
         return None
     domains = [*left, *(domain for domain in right if domain not in left)]
 
-    def share(side: Level, domain: str) -> Array | float:
-        return side[domain] * (len(domains) / len(side)) if domain in side else 0.0
+    def share(side: Level, domain: str) -> Array:
+        return side[domain] * (len(domains) / len(side)) if domain in side else np.zeros(())
 
     return {domain: share(left, domain) - share(right, domain) for domain in domains}
 

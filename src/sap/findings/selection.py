@@ -10,7 +10,7 @@ import pandas as pd
 from sap.evaluate.rows import VALIDATION
 from sap.report.exhibit import table
 from sap.report.frame import Results
-from sap.report.outcomes import Array
+from sap.report.outcomes import Array, whole
 from sap.report.table import BELOW, Column, Table, effect_columns, interval, number, percent, text
 from sap.stats.effect import DIFFERENCES, MISSING_EFFECT, crossed_effect
 from sap.stats.summary import summarise
@@ -70,8 +70,8 @@ def selected_correct(results: Results, family: str, mode: str) -> list[Array] | 
         return None
     cells = []
     for target in results.targets:
-        rows = [_correct(results, points[choice[target, seed]], target, seed) for seed in results.seeds]
-        if any(row is None for row in rows):
+        rows = whole(_correct(results, points[choice[target, seed]], target, seed) for seed in results.seeds)
+        if rows is None:
             return None
         cells.append(np.stack(rows)[None])
     return cells

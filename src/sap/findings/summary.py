@@ -1,6 +1,7 @@
 """One page for a paper's appendix: setting, methods, headline numbers with intervals, verdicts, ledger, limits."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -63,7 +64,7 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(map(markdown, names))
 
 
-def _last(plan: dict) -> str:
+def _last(plan: Mapping[str, Any]) -> str:
     return plan["backbone"].rsplit("/", 1)[-1]
 
 
@@ -75,13 +76,13 @@ def _counts(results: Results) -> str:
 def _numbers(results: Results) -> str:
     """Accuracy, and the change to zero-shot, of what a reader asks for first."""
     start = next(iter(results.of_kind("zero_shot")), None)
-    rows = [("zero-shot", start)]
+    rows: list[tuple[str, str | None]] = [("zero-shot", start)]
     for find in (unpruned_mean, sap_point):
         try:
-            point = find(results)
+            found = find(results)
         except NotTestable:
             continue
-        rows.append((results.points.loc[point, "label"], point))
+        rows.append((results.points.loc[found, "label"], found))
     rows += [
         (results.points.loc[point, "label"], point) for kind in ("pooled", "oracle") for point in results.of_kind(kind)
     ]

@@ -1,5 +1,7 @@
 """The sweep: prune ratio × anchor set size × merge method, over the points of the view `sweep`."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -188,20 +190,21 @@ def _curves(axes: Axes, group: pd.DataFrame) -> None:
 
 def _labels(axes: Axes, group: pd.DataFrame, start: float) -> None:
     """Reference lines and the direct labels at the right end of every line."""
-    labels = []
+    labels: list[tuple[float, str, Any]] = []
     sizes = group["anchor_size"].fillna(0).unique()
     for size, colour in zip(sizes, ramp(len(sizes), colour_of(group["criterion"].iloc[0])), strict=True):
         present = group[(group["anchor_size"].fillna(0) == size) & group["mean"].notna()]
         if len(present):
             name = "no anchors" if size == 0 else f"{size:.0f} anchors"
             labels.append((100 * present["mean"].iloc[-1], name, colour))
-    for value, name, colour, dash in (
+    lines: list[tuple[float, str, str, Any]] = [
         (start, "zero-shot", MUTED, (0, (3, 2))),
         (axes.reference, "unpruned merge", COLOURS["none"], "solid"),
-    ):
+    ]
+    for value, name, shade, dash in lines:
         if not np.isnan(value):
-            axes.axhline(value, color=colour, linestyle=dash, linewidth=0.9, zorder=1)
-            labels.append((value, name, colour))
+            axes.axhline(value, color=shade, linestyle=dash, linewidth=0.9, zorder=1)
+            labels.append((value, name, shade))
     label_ends(axes, axes.get_xlim()[1], labels)
 
 

@@ -1,5 +1,7 @@
 """Seen against unseen: methods on the held-out and on the clients' own domains, and every client on every domain."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -87,7 +89,7 @@ def client_matrix_frame(results: Results) -> pd.DataFrame:
     records = []
     for name in (["zero-shot"] if clients and results.of_kind("zero_shot") else []) + clients:
         own = results.client_domains.get(name, ())
-        record = {"client": name, "trained_on": "+".join(own)}
+        record: dict[str, Any] = {"client": name, "trained_on": "+".join(own)}
         for domain in results.domains:
             keys = pd.MultiIndex.from_tuples([(name, seed, domain) for seed in results.seeds])
             total = summarise(scores.reindex(keys).to_numpy())

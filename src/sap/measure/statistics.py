@@ -57,7 +57,7 @@ def client_statistics(
     if isinstance(pixels, Tensor):
         pixels = pixels.split(batch_size) if len(pixels) else ()
     rng = torch.Generator().manual_seed(seed_of("fisher", seed))
-    grams, squares = _Grams(model, update), {}
+    grams, squares = _Grams(model, update), dict[str, Tensor]()
     with update.applied(model):
         for batch in pixels:
             batch = batch.to(like)
@@ -93,8 +93,8 @@ class _Grams:
     def __init__(self, model: nn.Module, update: Update) -> None:
         self.sums: dict[str, Tensor] = {}
         self.rows: dict[str, int] = {}
-        self._linear, self._attention = {}, {}  # module -> its layers
-        self._calls: dict[nn.Module, tuple[tuple, dict]] = {}
+        self._linear, self._attention = dict[Any, str](), dict[Any, dict[str, str]]()  # module -> its layers
+        self._calls = dict[Any, tuple[Any, Any]]()
         for layer in update:
             path, _, name = layer.rpartition(".")
             owner = model.get_submodule(path)

@@ -7,9 +7,4 @@ from sap.update import Stack, Update
 
 def client_update(stacks: Mapping[str, Stack], client: int) -> Update:
     """The whole update of the client at this position."""
-    return Update(
-        {
-            layer: stack.factors[client] if stack.factors is not None else stack.delta(client)
-            for layer, stack in stacks.items()
-        }
-    )
+    return Update({layer: stack.entry(client) for layer, stack in stacks.items()})

@@ -6,7 +6,7 @@ wants to know: citation, needs (the ledger), validity rules, option bounds (sche
 properties it has (the property tests run over the registry).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,7 @@ class Method:
             raise SapError(f"merge.{self.name}: {problem}")
 
     def _ready(self, stack: Stack) -> Stack:
-        if self.space == "factors" and stack.factors is None:
+        if self.space == "factors" and not stack.low_rank:
             raise SapError(
                 f"merge.{self.name} merges factors, but layer {stack.layer} has dense updates. "
                 "Prune in space `factors` or choose a merge method of dense updates, such as `mean`."
@@ -97,7 +97,7 @@ def merge_method(
     options: type = NoOptions,
     space: str = "delta",
     scope: str = "layer",
-    needs: set[str] | Mapping[str, Mapping[str, tuple[Any, ...]]] = frozenset(),
+    needs: Collection[str] | Mapping[str, Mapping[str, tuple[Any, ...]]] = (),
     check: Callable[[int, Any], str | None] | None = None,
     average: bool = True,
     homogeneous: bool = True,

@@ -14,11 +14,10 @@ ENTRIES = 2**18  # of a layer at a time, so that intermediate results stay in th
 
 def by_sum(parts: Iterable[Tensor], average: str = "mean") -> Tensor:
     """Σ_k T_k, (m, n); divided by K where `average` is "mean"."""
-    total, n_clients = None, 0
-    for part in parts:
-        total = torch.zeros_like(part) if total is None else total
+    for n_clients, part in enumerate(parts, start=1):
+        if n_clients == 1:
+            total = torch.zeros_like(part)
         total.add_(part)
-        n_clients += 1
     return total.div_(n_clients) if average == "mean" else total
 
 
@@ -39,11 +38,11 @@ def by_sign(
     v `votes`, w `shares` and h `heads` are 1 unless given. `average` "sum" does not divide, "max" takes the largest
     |w_k T_k| of those that agree. An `undecided` of 0 counts as −, and gives 0 under "max", as the authors of TIES do.
     """
-    totals = None
+    totals: list[Tensor] = []
     for part, vote, share, head in zip(
         parts, votes or repeat(1), shares or repeat(1), heads or repeat(1), strict=False
     ):
-        if totals is None:
+        if not totals:
             totals = [torch.zeros_like(part) for _ in range(5 if average == "mean" else 3)]
         for piece, won, plus, minus, *counts in zip(*map(_pieces, (part, *totals)), strict=True):
             signs = piece.sign()
@@ -70,9 +69,9 @@ def by_sign(
 
 def balance(parts: Iterable[Tensor], votes: Iterable[float] | None = None) -> int:
     """How many entries of Σ_k v_k T_k are positive, less those that are negative; v is 1 unless given."""
-    total = None
-    for part, vote in zip(parts, votes or repeat(1), strict=False):
-        total = torch.zeros_like(part) if total is None else total
+    for client, (part, vote) in enumerate(zip(parts, votes or repeat(1), strict=False)):
+        if client == 0:
+            total = torch.zeros_like(part)
         total.add_(part, alpha=vote)
     return int(total.sign().sum(dtype=torch.int64))
 

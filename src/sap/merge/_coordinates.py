@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sap.config import option
-from sap.merge._combine import by_sign
+from sap.merge._combine import by_sign, by_sum
 from sap.selection import Cut, find_cut, find_threshold, floor_share, kept
 from sap.update import Stack
 
@@ -45,7 +45,7 @@ def merge_coordinates(
     """
     K = len(stack.clients)
     if options.inner == "mean":
-        return sum(coordinates(k) for k in range(K)) / K
+        return by_sum(coordinates(k) for k in range(K))
 
     def thinned(k: int) -> Tensor:
         values = coordinates(k)

@@ -19,7 +19,7 @@ from sap.update import Stack
 
 def regress(stack: Stack, alpha: float, ridge: float) -> Entry:
     """ΔW* of the module docstring. Factors stay factors: only the A_k Ĝ_k are solved for, never a dense ΔW."""
-    if stack.factors is None:
+    if not stack.low_rank:
         return solved(stack, stack.delta, alpha, ridge, summed=True)
     rows = solved(stack, lambda k: stack.factors[k].A, alpha, ridge)
     blocks = rows.split([factors.A.shape[0] for factors in stack.factors])
@@ -28,16 +28,16 @@ def regress(stack: Stack, alpha: float, ridge: float) -> Entry:
 
 def solved(stack: Stack, rows: Callable[[int], Tensor], alpha: float, ridge: float, summed: bool = False) -> Tensor:
     """[X_1 Ĝ_1; …; X_K Ĝ_K](Σ_k Ĝ_k)^-1 of X_k = rows(k), (s_k, n); (Σ_k X_k Ĝ_k)(Σ_k Ĝ_k)^-1 if `summed`."""
-    plain, right, total = [], [], None
+    plain, right, grams = list[Tensor](), list[Tensor](), list[Tensor]()
     for client in range(len(stack.clients)):
         x = rows(client)
         gram = shrunk(stack.extras["grams"](client).to(x.device), alpha)
         plain.append(x.double())
         right.append(times(plain[-1], gram))
-        total = gram if total is None else total.add_(gram)
+        grams = [grams[0].add_(gram)] if client else [gram]
         if summed and client:
             plain, right = [plain[0] + plain[1]], [right[0] + right[1]]
-    return ridged(torch.cat(right), torch.cat(plain), total, ridge, stack).to(x.dtype)
+    return ridged(torch.cat(right), torch.cat(plain), grams[0], ridge, stack).to(x.dtype)
 
 
 def shrunk(gram: Tensor, alpha: float) -> Tensor:

@@ -7,23 +7,18 @@ inner products alone, so factors stay factors: their dense (m, n) is never forme
 import torch
 from torch import Tensor
 
-from sap.factors import Entry, Factors, add
-from sap.update import Stack
+from sap.factors import Entry, Factors, add, dense
 
 UNITS = ("layer", "row", "column")
 ROWS = 256  # of dense clients that are in float64 at a time
-
-
-def entries_of(stack: Stack) -> list[Entry]:
-    """Every client's factors, or every client's dense (m, n) where one has no factors."""
-    return list(stack.factors) if stack.factors is not None else [stack.delta(k) for k in range(len(stack.clients))]
 
 
 def inner_products(entries: list[Entry], unit: str = "layer") -> Tensor:
     """<ΔW_j, ΔW_k> of every unit, (u, K, K) in float64; u = 1 for the layer, m for rows, n for columns."""
     if unit == "column":
         return inner_products([_transposed(entry) for entry in entries], "row")
-    rows = _of_factors(entries) if isinstance(entries[0], Factors) else _of_dense(entries)
+    pairs = [entry for entry in entries if isinstance(entry, Factors)]
+    rows = _of_factors(pairs) if pairs else _of_dense([dense(entry) for entry in entries])
     return rows if unit == "row" else rows.sum(0, keepdim=True)
 
 
@@ -42,14 +37,14 @@ def norms_of(products: Tensor) -> Tensor:
 def combine(entries: list[Entry], coefficients: Tensor, unit: str = "layer") -> Entry:
     """Σ_k c_k ΔW_k with coefficients (u, K); factors stay factors."""
     scales = coefficients.T[:, None, :] if unit == "column" else coefficients.T[:, :, None]  # (K, 1, u) or (K, u, 1)
-    if isinstance(entries[0], Factors):
-        pairs = zip(entries, scales, strict=True)
-        if unit == "column":
-            return add([Factors(entry.A * scale.to(entry.A), entry.B) for entry, scale in pairs])
-        return add([Factors(entry.A, entry.B * scale.to(entry.B)) for entry, scale in pairs])
-    total = torch.zeros_like(entries[0])
-    for entry, scale in zip(entries, scales, strict=True):
-        total.addcmul_(entry, scale.to(entry))
+    pairs = [entry for entry in entries if isinstance(entry, Factors)]
+    if pairs and unit == "column":
+        return add([Factors(pair.A * scale.to(pair.A), pair.B) for pair, scale in zip(pairs, scales, strict=True)])
+    if pairs:
+        return add([Factors(pair.A, pair.B * scale.to(pair.B)) for pair, scale in zip(pairs, scales, strict=True)])
+    total = torch.zeros_like(dense(entries[0]))
+    for delta, scale in zip(map(dense, entries), scales, strict=True):
+        total.addcmul_(delta, scale.to(delta))
     return total
 
 

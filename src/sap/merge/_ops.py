@@ -10,7 +10,7 @@ from sap.update import Stack
 
 def weighted_sum(stack: Stack, weights: Tensor) -> Entry:
     """Σ_k w_k ΔW_k of one layer, weights (K,). Factors stay factors: one stacked pair of rank Σ r_k, exact."""
-    if stack.factors is not None:
+    if stack.low_rank:
         return add([scaled(entry, float(weight)) for entry, weight in zip(stack.factors, weights, strict=True)])
     total = torch.zeros_like(stack.delta(0))
     for client, weight in enumerate(weights):

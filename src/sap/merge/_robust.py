@@ -7,7 +7,7 @@ With three clients rules fall together: f = 1 leaves the middle value (median, t
 closest (MDA, MoNNA, mixing), and cannot tell the odd domain from a malicious client.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import torch
@@ -20,11 +20,6 @@ from sap.update import Stack
 CHUNK = 2**16  # entries of one client that are worked on at a time: K of them stay in the cache
 
 
-def entries(stack: Stack) -> Iterator[Entry]:
-    """ΔW of one client after the other, as factors where they exist."""
-    return iter(stack.factors) if stack.factors is not None else map(stack.delta, range(len(stack.clients)))
-
-
 def client_names(stacks: Mapping[str, Stack]) -> tuple[str, ...]:
     """Names of the clients, in the order of every stack."""
     return stacks[next(iter(stacks))].clients
@@ -33,10 +28,7 @@ def client_names(stacks: Mapping[str, Stack]) -> tuple[str, ...]:
 def subset(stack: Stack, chosen: Sequence[int]) -> Stack:
     """The clients at these positions, with their weights as they are."""
     clients = tuple(stack.clients[k] for k in chosen)
-    source = stack.delta if stack.factors is None else stack.factors.__getitem__
-    return Stack(
-        stack.layer, clients, stack.weights[list(chosen)], lambda k: source(chosen[k]), stack.factors is not None
-    )
+    return Stack(stack.layer, clients, stack.weights[list(chosen)], lambda k: stack.entry(chosen[k]), stack.low_rank)
 
 
 def weighted_layer(stack: Stack, weights: Tensor) -> Entry:
@@ -67,7 +59,7 @@ def gram(stacks: Mapping[str, Stack]) -> Tensor:
 
 def squared_norms(stack: Stack) -> Tensor:
     """‖ΔW_k‖² of one layer, (K,) float64."""
-    return torch.tensor([max(inner(entry, entry), 0.0) for entry in entries(stack)], dtype=torch.float64)
+    return torch.tensor([max(inner(entry, entry), 0.0) for entry in stack.entries()], dtype=torch.float64)
 
 
 def norms(stacks: Mapping[str, Stack]) -> Tensor:
@@ -119,7 +111,7 @@ def by_coordinate(stack: Stack, reduce: Callable[[Tensor, slice], Tensor]) -> Te
     `reduce` may overwrite the values. Rows of factors are multiplied out into the chunk that it gets, so no client ever
     lies in memory as a dense matrix.
     """
-    clients = list(entries(stack))
+    clients = list(stack.entries())
     (m, n), like = shape(clients[0]), tensors_of(clients[0])[0]
     step = max(1, CHUNK // n)
     merged, chunk = like.new_empty(m, n), like.new_empty(len(clients), min(step, m), n)
@@ -176,13 +168,13 @@ def _sum(terms: list[Tensor]) -> Tensor:
 
 def _layer_gram(stack: Stack) -> Tensor:
     """<ΔW_i, ΔW_j> of one layer, (K, K): from rK × rK products of stacked factors, or from chunks of rows."""
-    if stack.factors is not None:
+    if stack.low_rank:
         A = torch.cat([factors.A for factors in stack.factors]).double()
         B = torch.cat([factors.B for factors in stack.factors], dim=1).double()
         ranks = torch.tensor([factors.A.shape[0] for factors in stack.factors], device=A.device)
         owner = torch.eye(len(ranks), dtype=A.dtype, device=A.device).repeat_interleave(ranks, dim=0)
         return (owner.T @ ((B.T @ B) * (A @ A.T)) @ owner).cpu()
-    clients = [delta.flatten() for delta in entries(stack)]
+    clients = [stack.delta(k).flatten() for k in range(len(stack.clients))]
     total = clients[0].new_zeros(len(clients), len(clients), dtype=torch.float64)
     chunk = clients[0].new_empty(len(clients), CHUNK, dtype=torch.float64)
     for start in range(0, len(clients[0]), CHUNK):

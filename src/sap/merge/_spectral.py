@@ -8,7 +8,6 @@ above TOLERANCE of the largest singular value, which on LoRA updates is the publ
 (Core Space) and on full-rank updates the published method itself. `dense` insists on the published numbers.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -28,11 +27,6 @@ class SpectralOptions:
     allow_ill_posed: bool = option(
         False, "with `dense`: fill up with arbitrary null-space directions, not reproducible"
     )
-
-
-def entries_of(stack: Stack) -> Iterator[Entry]:
-    """Factors of all clients, or their dense updates one at a time."""
-    return iter(stack.factors) if stack.factors is not None else map(stack.delta, range(len(stack.clients)))
 
 
 def directions(

@@ -22,7 +22,7 @@ from sap.config import option
 from sap.errors import SapError
 from sap.factors import Entry, Factors, shape
 from sap.merge._api import merge_method
-from sap.merge._robust import ascending, client_names, entries, gram, mean_of
+from sap.merge._robust import ascending, client_names, gram, mean_of
 from sap.update import Stack
 
 
@@ -67,20 +67,19 @@ def kept(products: Tensor, count: int, names: Sequence[str]) -> list[int]:
 def sampled_grams(stacks: Mapping[str, Stack], options: Options) -> list[Tensor]:
     """Gram of the sampled coordinates, one for each iteration."""
     first = stacks[next(iter(stacks))]
-    sizes = {layer: shape(next(entries(stacks[layer]))) for layer in stacks}
+    sizes = {layer: shape(stacks[layer].entry(0)) for layer in stacks}
     total = sum(m * n for m, n in sizes.values())
     # numpy draws without a permutation of the whole model; the clients' order and number do not enter
     seed = int(torch.randint(2**62, (1,), generator=first.extras["rng"]("coordinates")))
     rng = np.random.default_rng(seed)
-    draws = [
-        np.sort(rng.choice(total, min(options.coordinates, total), replace=False)) for _ in range(options.iterations)
-    ]
+    count = min(options.coordinates or total, total)
+    draws = [np.sort(rng.choice(total, count, replace=False)) for _ in range(options.iterations)]
     products = [torch.zeros(len(first.clients), len(first.clients), dtype=torch.float64) for _ in draws]
     start = 0
     for layer, (m, n) in sizes.items():
         bounds = [np.searchsorted(draw, (start, start + m * n)) for draw in draws]
         inside = [torch.from_numpy(draw[low:high] - start) for draw, (low, high) in zip(draws, bounds, strict=True)]
-        values = [[_gather(entry, index, n) for index in inside] for entry in entries(stacks[layer])]
+        values = [[_gather(entry, index, n) for index in inside] for entry in stacks[layer].entries()]
         for product, parts in zip(products, zip(*values, strict=True), strict=True):
             part = torch.stack(parts)
             product += part @ part.T

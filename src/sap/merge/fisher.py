@@ -64,11 +64,10 @@ def _weighing(stacks: Mapping[str, Stack], client: int, options: Options) -> tup
 
 
 def _merge(stack: Stack, weighing: list[tuple[float, float]]) -> Tensor:
-    weights = merged = None
     for client, (factor, floor) in enumerate(weighing):
         delta = stack.delta(client)
         weight = stack.extras["fisher"](client).to(delta).add(floor).mul_(factor)
-        if weights is None:
+        if client == 0:
             weights, merged = weight, weight * delta
         else:
             weights.add_(weight)

@@ -25,7 +25,7 @@ from torch import Tensor
 from sap.config import option
 from sap.factors import Entry, inner
 from sap.merge._api import merge_method
-from sap.merge._robust import by_coordinate, entries, typical, weighted_layer, weighted_model
+from sap.merge._robust import by_coordinate, typical, weighted_layer, weighted_model
 from sap.update import Stack
 
 
@@ -69,7 +69,7 @@ def products(stack: Stack) -> Tensor:
     """<x_k, x_k>, <x_k, g> and <g, g> of one layer, (3, K) float64."""
     root = stack.extras["root"].double()
     root_square = inner(root, root)
-    found = [(inner(entry, entry), inner(entry, root), root_square) for entry in entries(stack)]
+    found = [(inner(entry, entry), inner(entry, root), root_square) for entry in stack.entries()]
     return torch.tensor(found, dtype=torch.float64).T
 
 

@@ -20,7 +20,7 @@ from sap.factors import Entry, Factors, inner, map_tensors, shape
 from sap.lowrank import Svd
 from sap.merge._api import merge_method
 from sap.merge._ops import weighted_sum
-from sap.merge._spectral import SpectralOptions, assemble, directions, entries_of, equalised, orthogonalised
+from sap.merge._spectral import SpectralOptions, assemble, directions, equalised, orthogonalised
 from sap.selection import floor_share
 from sap.update import Stack
 
@@ -39,7 +39,7 @@ def iso_cts(stack: Stack, options: Options) -> Entry:
     q = len(summed.S)
     own = round((q - floor_share(options.common_fraction, q)) / K)
     common = summed.first(q - K * own)
-    parts = [_beside(entry, common.U, own, stack, options) for entry in entries_of(stack)] if own else []
+    parts = [_beside(entry, common.U, own, stack, options) for entry in stack.entries()] if own else []
     return assemble(equalised(orthogonalised([*parts, common])), total, stack, options)
 
 
@@ -47,7 +47,7 @@ def _beside(entry: Entry, basis: Tensor, count: int, stack: Stack, options: Opti
     """The leading directions of a client's update outside a subspace of its columns; rounding of the update is none."""
     entry = map_tensors(Tensor.double, entry)
     if isinstance(entry, Factors):
-        rest = Factors(entry.A, entry.B - basis @ (basis.T @ entry.B))
+        rest: Entry = Factors(entry.A, entry.B - basis @ (basis.T @ entry.B))
     else:
         rest = entry - basis @ (basis.T @ entry)
     return directions(rest, count, stack, options, "iso_cts", math.sqrt(inner(entry, entry)))

@@ -21,7 +21,7 @@ from torch import Tensor
 from sap.config import option
 from sap.factors import Entry
 from sap.merge._api import merge_method
-from sap.merge._inner_products import combine, cosines, entries_of, inner_products, norms_of
+from sap.merge._inner_products import combine, cosines, inner_products, norms_of
 from sap.update import Stack
 
 
@@ -45,7 +45,7 @@ class Karcher:
 )
 def multislerp(stack: Stack, options: MultiSlerp) -> Entry:
     """Mean direction of the clients at their mean length (mergekit's Multi-SLERP)."""
-    entries = entries_of(stack)
+    entries = list(stack.entries())
     products = inner_products(entries)
     n_clients = len(entries)
     uniform = torch.full((n_clients,), 1 / n_clients, dtype=torch.float64)
@@ -56,7 +56,7 @@ def multislerp(stack: Stack, options: MultiSlerp) -> Entry:
 @merge_method("karcher", paper="Karcher, Comm. Pure Appl. Math. 1977", family="average", options=Karcher)
 def karcher(stack: Stack, options: Karcher) -> Entry:
     """Centre of mass of the clients' directions on the sphere, at their mean length."""
-    entries = entries_of(stack)
+    entries = list(stack.entries())
     products = inner_products(entries)
     cosine, norms = cosines(products)[0], norms_of(products)[0]
     shares = stack.weights.to(norms) * (norms > 0)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sap.config import option
-from sap.factors import Entry
+from sap.factors import Entry, tensors_of
 from sap.lowrank import common_basis, compact
 from sap.merge._api import merge_method
 from sap.merge._coordinates import InnerOptions, merge_coordinates, trim_cut
@@ -59,14 +59,12 @@ def knots(stacks: Mapping[str, Stack], options: Options) -> dict[str, Entry]:
 
 def _basis(stack: Stack) -> Tensor:
     """U, in the dtype of the updates."""
-    if stack.factors is not None:
-        return common_basis(stack.factors).to(stack.factors[0].B.dtype)
-    return common_basis(stack.delta(k) for k in range(len(stack.clients))).to(stack.delta(0).dtype)
+    return common_basis(stack.entries()).to(tensors_of(stack.entry(0))[0].dtype)
 
 
 def _coordinates(stack: Stack, basis: Tensor, k: int) -> Tensor:
     """R_k, (q, n)."""
-    if stack.factors is None:
+    if not stack.low_rank:
         return basis.T @ stack.delta(k)
     return (basis.T @ stack.factors[k].B) @ stack.factors[k].A
 

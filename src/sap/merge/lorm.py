@@ -78,7 +78,7 @@ def lorm(stack: Stack, options: Options) -> Entry:
 def _b_step(stack: Stack, alpha: float, ridge: float) -> Factors:
     A = stack.factors[0].A
     wide = A.double()
-    plain = right = total = 0.0
+    plain = right = total = wide.new_zeros(())
     for client, factors in enumerate(stack.factors):
         gram = shrunk(stack.extras["grams"](client).to(A.device), alpha)
         K = times(wide, gram) @ wide.T

@@ -18,7 +18,7 @@ from torch import Tensor
 from sap.config import option
 from sap.factors import Entry
 from sap.merge._api import merge_method
-from sap.merge._inner_products import combine, cosines, entries_of, inner_products
+from sap.merge._inner_products import combine, cosines, inner_products
 from sap.update import Stack
 
 
@@ -31,7 +31,7 @@ class Options:
 @merge_method("model_stock", paper="arXiv:2403.19522", family="average", options=Options)
 def model_stock(stack: Stack, options: Options) -> Entry:
     """Mean of the clients, shrunk by the cosine between them."""
-    entries = entries_of(stack)
+    entries = list(stack.entries())
     n_clients = len(entries)
     c = _mean_cosine(cosines(inner_products(entries, options.unit)), options.average)
     below = 1 + (n_clients - 1) * c

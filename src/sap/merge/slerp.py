@@ -17,7 +17,7 @@ import torch
 from sap.config import option
 from sap.factors import Entry
 from sap.merge._api import merge_method
-from sap.merge._inner_products import combine, cosines, entries_of, inner_products
+from sap.merge._inner_products import combine, cosines, inner_products
 from sap.update import Stack
 from sap.validity import two_clients
 
@@ -55,7 +55,7 @@ def nuslerp(stack: Stack, options: NuSlerp) -> Entry:
 
 
 def _interpolate(stack: Stack, t: float, unit: str, linear_above: float) -> Entry:
-    entries = entries_of(stack)
+    entries = list(stack.entries())
     cosine = cosines(inner_products(entries, unit))[:, 0, 1]
     is_linear = cosine.abs() > linear_above
     angle = torch.where(is_linear, torch.pi / 2, cosine.acos())

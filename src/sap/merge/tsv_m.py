@@ -16,7 +16,7 @@ from sap.config import option
 from sap.factors import Entry, Factors, shape
 from sap.lowrank import svd
 from sap.merge._api import merge_method
-from sap.merge._spectral import SpectralOptions, assemble, directions, entries_of, equalised, orthogonalised
+from sap.merge._spectral import SpectralOptions, assemble, directions, equalised, orthogonalised
 from sap.update import Stack
 
 
@@ -31,7 +31,7 @@ class Options(SpectralOptions):
 def tsv_m(stack: Stack, options: Options) -> Entry:
     """TSV-M: make the clients' leading singular vectors orthogonal to one another, then add."""
     parts = []
-    for entry in entries_of(stack):
+    for entry in stack.entries():
         count = options.rank or max(1, min(shape(entry)) // len(stack.clients))
         parts.append(directions(entry, count, stack, options, "tsv_m"))
     merged = orthogonalised(parts)

@@ -20,7 +20,7 @@ starts at the sum: `average: mean` divides it by K, as for the other methods tha
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,7 +30,6 @@ from sap.factors import Entry, Factors, dense, inner, map_tensors, scaled, shape
 from sap.lowrank import TOLERANCE, compact
 from sap.merge._api import merge_method
 from sap.merge._ops import weighted_sum
-from sap.merge._spectral import entries_of
 from sap.update import Stack
 
 
@@ -91,12 +90,12 @@ class _Dense(NamedTuple):
 def wudi(stack: Stack, options: Options) -> Entry:
     """WUDI: solve for the update that answers each client's update, taken as inputs, as that client does."""
     total = weighted_sum(stack, stack.weights * len(stack.clients))
-    terms, energy = _terms(entries_of(stack))
+    terms, energy = _terms(stack.entries())
     if terms is None:
         return total
     if options.solver == "adam":
         rms = math.sqrt(energy / len(stack.clients) / math.prod(shape(total)))
-        merged = _descend(dense(total), terms, options, 1.0 if options.absolute_lr else rms)
+        merged: Entry = _descend(dense(total), terms, options, 1.0 if options.absolute_lr else rms)
     else:
         merged = terms.closed_form(options.ridge, tensors_of(total)[0].dtype)
     return scaled(merged, 1 / len(stack.clients)) if options.average == "mean" else merged
@@ -104,13 +103,15 @@ def wudi(stack: Stack, options: Options) -> Entry:
 
 def _terms(entries: Iterable[Entry]) -> tuple[_LowRank | _Dense | None, float]:
     """The sums over the clients in float64, and Σ_k ‖ΔW_k‖². A client without an update has no P_k."""
-    terms, total = None, 0.0
+    terms: _LowRank | _Dense | None = None
+    total = 0.0
     for entry in entries:
         energy = inner(entry, entry)
         total += energy
         if energy:
-            own = (_LowRank if isinstance(entry, Factors) else _Dense).of(map_tensors(Tensor.double, entry), energy)
-            terms = own if terms is None else terms.plus(own)
+            precise: Any = map_tensors(Tensor.double, entry)
+            own: Any = (_LowRank if isinstance(entry, Factors) else _Dense).of(precise, energy)
+            terms = own if terms is None else terms.plus(own)  # of one kind: all have factors, or none
     return terms, total
 
 

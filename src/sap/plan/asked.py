@@ -38,7 +38,7 @@ class Asked(Clients):
             saliency, measured = (cache(partial(self.id, stage)) for stage in ("score_client", "measure"))
             return expand(chosen, known, saliency, measured, names)
 
-        points, left_out = [], []
+        points, left_out = list[Point](), list[tuple[Point, str]]()
         for point in points_of(blocks):
             for name in point.attackers:
                 if name not in names:
@@ -83,7 +83,7 @@ class Asked(Clients):
         kinds = self.settings["evaluate"]["references"]
         names = [client.name for client in self.sources(target)]
         if target == NOBODY:
-            known = [kind for kind in kinds if kind in ("zero_shot", "client")]
+            known = tuple(kind for kind in kinds if kind in ("zero_shot", "client"))
             return [*references(known, names), *attacked_clients(self.points), *self.in_view("everyone")]
         there = [point for point in self.points if point.judged and self._meets(point, target)]
         return [*references(kinds, names), *there]

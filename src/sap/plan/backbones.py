@@ -19,7 +19,8 @@ def input_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     prepare_backbone refuses, with the key to set, where the checkpoint says something else.
     """
     backbone = settings["backbone"]
-    model, preprocess = {}, {}
+    model: Mapping[str, Any] = {}
+    preprocess: Mapping[str, Any] = {}
     if backbone["kind"] == "scratch":
         size = settings["data"]["digits"]["size"]
     else:
@@ -43,8 +44,9 @@ def tower_of(settings: Mapping[str, Any]) -> tuple[int | None, int | None]:
         return backbone["scratch"]["width"], backbone["scratch"]["layers"]
     model = _configs(backbone)[0]
     vision, text = model["vision_cfg"], model.get("text_cfg")
-    both = settings["evidence"]["towers"] and isinstance(text, dict)
-    widths = [vision.get("width"), text.get("width") if both else None]
+    widths = [vision.get("width")]
+    if settings["evidence"]["towers"] and isinstance(text, dict):
+        widths.append(text.get("width"))
     known, layers = [width for width in widths if isinstance(width, int)], vision.get("layers")
     return min(known, default=None), layers if isinstance(layers, int) else None
 
@@ -103,7 +105,7 @@ def _user_json(path: str | Path, key: str) -> Mapping[str, Any]:
     return config
 
 
-def _model_cfg(config: Mapping[str, Any], path: object) -> Mapping[str, Any]:
+def _model_cfg(config: Mapping[str, Any], path: str | Path) -> Mapping[str, Any]:
     """The model's part of a config, seen to be of a kind that a study can use, and as open_clip has it."""
     model = config.get("model_cfg", config)
     vision = model.get("vision_cfg") if isinstance(model, dict) else None

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sap.errors import SapError
 from sap.io import canonical
 from sap.plan.fields import corruption_fields, trainee_fields
-from sap.plan.points import Point
+from sap.plan.points import Point, both_seeds
 from sap.plan.settings import schema
 from sap.plan.stage import Identity, identity
 from sap.plan.trainees import Trainee
@@ -16,6 +16,20 @@ from sap.registry import unknown
 
 class Clients:
     """The trainees of a `sap.plan.study.Study`, and their ids."""
+
+    if TYPE_CHECKING:  # what the study itself knows
+        settings: Mapping[str, Any]
+
+        @property
+        def domains(self) -> list[str]: ...
+        @property
+        def targets(self) -> list[str]: ...
+        @property
+        def seeds(self) -> list[int]: ...
+        @property
+        def points(self) -> list[Point]: ...
+        def folder(self, stage: str, **place: Any) -> str: ...
+        def id(self, stage: str, *what: Any) -> str: ...
 
     @cached_property
     def clients(self) -> tuple[Trainee, ...]:
@@ -84,7 +98,8 @@ class Clients:
 
     def seeds_of(self, trainee: Trainee) -> list[int]:
         """The seeds at which somebody reads this trainee."""
-        return [seed for seed in self.seeds if self.trainees[trainee] is None or seed in self.trainees[trainee]]
+        asked = self.trainees[trainee]
+        return [seed for seed in self.seeds if asked is None or seed in asked]
 
     @cached_property
     def trainees(self) -> dict[Trainee, frozenset[int] | None]:
@@ -108,8 +123,7 @@ class Clients:
             if point.attackers and self._acts_on(point) == "labels":
                 for name in point.attackers:
                     key = (self.poisoned(point.settings["attack"], name), name, canonical(point.settings["attack"]))
-                    known = found.get(key, frozenset())
-                    found[key] = None if known is None or point.seeds is None else known | point.seeds
+                    found[key] = both_seeds(found.get(key, frozenset()), point.seeds)
         return found
 
     @property

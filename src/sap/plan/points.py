@@ -99,7 +99,7 @@ def expand(
         if point.id in found:
             earlier = found[point.id]
             views = tuple(dict.fromkeys((*earlier.views, *point.views)))
-            seeds = None if None in (earlier.seeds, point.seeds) else earlier.seeds | point.seeds
+            seeds = both_seeds(earlier.seeds, point.seeds)
             point = Point(point.id, point.label if named else earlier.label, views, point.settings, seeds)
         found[point.id] = point
 
@@ -130,6 +130,11 @@ def expand(
     return list(found.values())
 
 
+def both_seeds(a: frozenset[int] | None, b: frozenset[int] | None) -> frozenset[int] | None:
+    """The seeds of either; None is all of them."""
+    return None if a is None or b is None else a | b
+
+
 def attacked_clients(points: Iterable[Point]) -> Iterator[Point]:
     """Every attacker of these points alone: the positive control of its attack."""
     found: dict[str, Point] = {}
@@ -140,7 +145,7 @@ def attacked_clients(points: Iterable[Point]) -> Iterator[Point]:
             name = make_id(f"client-{client}", settings)
             seeds = point.seeds
             if name in found:
-                seeds = None if None in (seeds, found[name].seeds) else seeds | found[name].seeds
+                seeds = both_seeds(seeds, found[name].seeds)
             found[name] = Point(name, f"client {client}", ("attack", "seen"), settings, seeds)
     yield from found.values()
 

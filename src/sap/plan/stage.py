@@ -38,6 +38,10 @@ def no_jobs(study: "Study") -> Iterable["Job"]:
     return ()
 
 
+def no_plan(study: "Study", **place: str | int) -> None:
+    """Of a stage whose jobs read the config alone."""
+
+
 def no_paths(study: "Study") -> Iterable[str]:
     """Of a stage whose jobs are all in its list."""
     return ()
@@ -67,7 +71,7 @@ class Stage:
     identify: Callable[..., Identity]
     jobs: Callable[["Study"], Iterable["Job"]]
     upload: tuple[str, ...] = ()
-    plan: Callable[..., Any] | None = None
+    plan: Callable[..., Any] = no_plan
     options: type | None = None
     uses: Callable[["Study"], Iterable[str]] = no_paths
     beside: str = ""

@@ -98,7 +98,7 @@ def training_lines(seen: Sequence[Seen], epochs: int, batch_size: int) -> list[s
         beat = entry.beat
         if entry.job.stage.name != "train_client" or beat is None:
             continue
-        if not beat.total:
+        if not beat.total or beat.done is None:
             lines.append(f"{entry.job.title}: starting")
             continue
         epoch = min(epochs, beat.done * epochs // beat.total + 1)

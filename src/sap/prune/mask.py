@@ -81,7 +81,7 @@ def unit_means(unit: str, parts: list[Tensor]) -> list[Tensor]:
         A, B = parts
         return [(A.sum(1) + B.sum(0)) / (A.shape[1] + B.shape[0])]
     if unit == "layer":
-        total = sum(part.sum() for part in parts)
+        total = sum((part.sum() for part in parts[1:]), parts[0].sum())
         return [(total / sum(part.numel() for part in parts)).reshape(1)]
     return parts
 

@@ -68,7 +68,7 @@ def _l1(before: Entry, after: Entry, rule: Rule, model_ratio: Callable[[], float
 
 
 def _robustmerge(before: Entry, after: Entry, rule: Rule, model_ratio: Callable[[], float]) -> Entry:
-    if not isinstance(after, Factors) or rule.unit != "entry":
+    if not isinstance(before, Factors) or not isinstance(after, Factors) or rule.unit != "entry":
         raise SapError(
             "rescale robustmerge makes up for pruned entries of A in the columns of B. "
             "Set space: factors and unit: entry, or use rescale: frobenius."

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sap.errors import SapError
-from sap.factors import Factors, is_finite
+from sap.factors import Factors, as_factors, is_finite
 from sap.io import canonical, seed_of
 from sap.prune._api import CRITERIA, Criterion
 from sap.prune.mask import unit_means
@@ -76,8 +76,8 @@ class Scorer:
             if not is_finite(gradients[name]):
                 raise SapError(f"client '{client}': its gradient of {name} holds NaN or Inf. Score the client again.")
         if factors and not absolute:
-            gradient = gradients[layer]
-            return {f"{layer}/A": entry.B.T @ gradient, f"{layer}/B": gradient @ entry.A.T}
+            (A, B), gradient = as_factors(entry), gradients[layer]
+            return {f"{layer}/A": B.T @ gradient, f"{layer}/B": gradient @ A.T}
         return gradients
 
     def _statistic(self, kind: str, criterion: Criterion, point: Point, client: str, layer: str) -> Tensor:

@@ -23,13 +23,15 @@ COMPLETE = "complete.txt"  # beside the tables, where no row failed
 def exhibits_of(module: str, source: str) -> Iterator[Exhibit]:
     """The exhibits that a module declares, read from its source; SapError for one that is not as it should be."""
     for node in ast.parse(source).body:
-        for call in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        for call in node.decorator_list:
             if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in DECORATORS):
                 continue
             kind, maker, caption = call.func.id, f"{module}.{node.name}", ast.get_docstring(node)
             try:
                 positional = [ast.literal_eval(value) for value in call.args]
-                named = {value.arg: ast.literal_eval(value.value) for value in call.keywords}
+                named = {str(value.arg): ast.literal_eval(value.value) for value in call.keywords}
                 found = DECORATORS[kind](*positional, **named)
             except (TypeError, ValueError) as error:
                 raise SapError(

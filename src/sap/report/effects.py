@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sap.report.frame import Results
-from sap.report.outcomes import Array, draws_of
+from sap.report.outcomes import Array, draws_of, whole
 from sap.stats.effect import ANSWERS, DIFFERENCES, MISSING_EFFECT, Effect, crossed_effect
 
 
@@ -36,11 +36,11 @@ def paired(
     count = (
         max(len(points), len(references)) if 1 in (len(points), len(references)) else min(len(points), len(references))
     )
-    sides = [
+    sides = whole(
         _draws(results, (list(side) * count if len(side) == 1 else list(side)[:count]), domain, target)
         for side in (points, references)
-    ]
-    if None in [None if side is None else True for side in sides]:
+    )
+    if sides is None:
         return None
     outcomes = results.outcomes
     seeds = [outcomes.seeds_of(points[0]), outcomes.seeds_of(references[0])]
@@ -53,10 +53,10 @@ def accuracy(results: Results, point: str | None, targets: Sequence[str] = ()) -
     """Accuracy of a point on the held-out domains as an effect: estimate and interval, shares."""
     if point is None:
         return MISSING_EFFECT
-    cells = [_draws(results, draws_of(results.points, point), target) for target in targets or results.targets]
-    return MISSING_EFFECT if any(cell is None for cell in cells) else crossed_effect(cells, ANSWERS)
+    cells = whole(_draws(results, draws_of(results.points, point), target) for target in targets or results.targets)
+    return MISSING_EFFECT if cells is None else crossed_effect(cells, ANSWERS)
 
 
 def _draws(results: Results, points: Sequence[str], domain: str, target: str | None = None) -> Array | None:
-    found = [results.outcomes.correct(point, domain, target) for point in points]
-    return None if any(array is None for array in found) else np.stack(found)
+    found = whole(results.outcomes.correct(point, domain, target) for point in points)
+    return None if found is None else np.stack(found)

@@ -1,8 +1,9 @@
 """What was predicted, image by image: read from the shards when a statistic asks for it, and no earlier."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from sap.errors import SapError, unreadable
 from sap.evaluate.rows import FIELDS, digest_arrays
 
 Array = NDArray[np.float64]
+T = TypeVar("T")
 
 
 class Outcomes:
@@ -69,8 +71,14 @@ class Outcomes:
 
     def held_out(self, point: str) -> list[Array] | None:
         """`correct` of a point on every target in turn; None where any is missing altogether."""
-        found = [self.correct(point, target) for target in self._targets]
-        return None if any(array is None for array in found) else found
+        return whole(self.correct(point, target) for target in self._targets)
+
+
+def whole(found: Iterable[T | None]) -> list[T] | None:
+    """All that was found; None where one is missing."""
+    found = list(found)
+    there = [one for one in found if one is not None]
+    return there if len(there) == len(found) else None
 
 
 @cache

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sap.report.frame import Results
-from sap.report.outcomes import twins
+from sap.report.outcomes import twins, whole
 from sap.stats.summary import difference, domain_average, summarise
 from sap.stats.ties import smallest
 
@@ -79,7 +79,7 @@ def domain_columns(results: Results, values: pd.DataFrame) -> dict[str, float]:
     Two underscores, so that no domain's name can take another column's.
     """
     reference = zero_shot(results)
-    columns = {}
+    columns: dict[str, float] = {}
     for target in values:
         own = summarise(values[target])
         columns |= {
@@ -153,5 +153,5 @@ def variant(settings: pd.Series, names: Sequence[str]) -> str:
 
 
 def _images(results: Results, domains: Sequence[str]) -> int | None:
-    counts = [results.test_images.get(domain) for domain in domains]
-    return None if None in counts else sum(counts)
+    counts = whole(results.test_images.get(domain) for domain in domains)
+    return None if counts is None else sum(counts)

@@ -61,7 +61,8 @@ def alignment_gradients(
             chunks = pixels.split(chunk_size)
             images = torch.cat([backbone.image_features(chunk) for chunk in chunks])
             temperature = backbone.model.logit_scale.exp()
-        done, sums = 0, {}
+        done = 0
+        sums: dict[str, Tensor] = {}
         for size in sorted(set(sizes)):
             if alignment == "contrastive":  # every pair's pull depends on the whole set
                 done, sums = 0, {}

@@ -65,12 +65,15 @@ class Served:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+Make = Callable[[Settings, Fold], Served]
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind and what it declared; see `served`."""
 
     name: str
-    make: Callable[[Settings, Fold], Served]
+    make: Make
     title: str
     reads: tuple[str, ...]
 
@@ -78,12 +81,12 @@ class Kind:
 KINDS: Registry[Kind] = Registry("kind of model")
 
 
-def served(name: str, title: str, reads: tuple[str, ...] = ()) -> Callable:
+def served(name: str, title: str, reads: tuple[str, ...] = ()) -> Callable[[Make], Make]:
     """Register a kind: `title` is its name in tables where its points have none; `reads`: keys of READS."""
     if not set(reads) <= set(READS):
         raise TypeError(f"kind {name}: reads {reads!r}, known are {', '.join(READS)}")
 
-    def register(make: Callable[[Settings, Fold], Served]) -> Callable[[Settings, Fold], Served]:
+    def register(make: Make) -> Make:
         KINDS.add(name, Kind(name, make, title, reads))
         return make
 

@@ -12,19 +12,23 @@ from sap.serve._api import Fold, Served, Settings, served
 @served("ensemble", "output ensemble (probabilities)", reads=("clients",))
 def ensemble(settings: Settings, fold: Fold) -> Served:
     """The mean of the clients' probabilities."""
-    return _of_all(fold, lambda each: np.mean([_softmax(logits) for logits in each], axis=0, dtype=np.float32))
+    return _of_all(fold, lambda each: _mean([_softmax(logits) for logits in each]))
 
 
 @served("ensemble_logits", "output ensemble (logits)", reads=("clients",))
 def ensemble_logits(settings: Settings, fold: Fold) -> Served:
     """The softmax of the mean of the clients' logits."""
-    return _of_all(fold, lambda each: _softmax(np.mean(each, axis=0, dtype=np.float32)))
+    return _of_all(fold, lambda each: _softmax(_mean(each)))
 
 
 def _of_all(fold: Fold, combine: Callable[[list[np.ndarray]], np.ndarray]) -> Served:
     updates = [fold.trained[name] for name in fold.clients]
     kept = sum(tensor.numel() for update in updates for entry in update.values() for tensor in tensors_of(entry))
     return Served(lambda judge, test: combine([judge.logits(test, update) for update in updates]), len(updates), kept)
+
+
+def _mean(each: list[np.ndarray]) -> np.ndarray:
+    return np.asarray(np.mean(each, axis=0, dtype=np.float32))
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -44,7 +44,7 @@ class Effect(NamedTuple):
     images: int  # of all domains
 
 
-MISSING_EFFECT = Effect(*[np.nan] * 8, 0, 0, 0)
+MISSING_EFFECT = Effect._make([np.nan] * 8 + [0, 0, 0])
 
 
 def crossed_effect(

@@ -4,7 +4,7 @@ A source is what the scores come from: a draw of the anchors with a set's size, 
 Masks are those of sap.prune with unit `entry` and count `floor`: the same cuts, the same ties.
 """
 
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -17,9 +17,7 @@ from sap.selection import find_cuts, floor_share, kept
 SPEARMAN_ENTRIES = 2_000_000  # of a layer: a correlation drawn from so many has a standard error below 0.001
 
 
-def mask_agreement(
-    layers: Iterable[Mapping[Hashable, Tensor]], ratios: Sequence[float], seed: int
-) -> list[dict[str, Any]]:
+def mask_agreement(layers: Iterable[Mapping[Any, Tensor]], ratios: Sequence[float], seed: int) -> list[dict[str, Any]]:
     """Rows ratio, source_a, source_b, jaccard, chance, spearman for every pair of sources, in their order.
 
     `layers`: one layer of a client at a time, source -> score of each entry, (m, n) floats ≥ 0, larger = keep.
@@ -92,5 +90,5 @@ def _spearmans(scores: Iterable[Tensor], rng: np.random.Generator) -> np.ndarray
 
 def _mean(values: list, weights: list[int]) -> np.ndarray:
     """Weighted mean over the first axis, without NaN; NaN where nothing else is."""
-    values = np.ma.masked_invalid(values)
-    return np.ma.average(values, axis=0, weights=weights).filled(np.nan)
+    mean: Any = np.ma.average(np.ma.masked_invalid(values), axis=0, weights=weights)
+    return mean.filled(np.nan)

@@ -4,6 +4,7 @@ Scores are (S, D), runs × tasks; here a run is a training seed and a task a hel
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +25,7 @@ def iqm(scores: ArrayLike, axis: int | None = None) -> NDArray | float:
 
 def stratified_interval(
     scores: ArrayLike,
-    statistic: Callable[..., NDArray] = iqm,
+    statistic: Callable[..., Any] = iqm,
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,

@@ -93,7 +93,7 @@ def train_client(
         raise SapError(f"train.lora.towers: both needs the class prompts, {trainee} has none. Embed the classes first.")
 
     def texts() -> torch.Tensor:
-        if options.lora.towers == "visual":
+        if prompts is None or options.lora.towers == "visual":
             return text_features
         return texts_of(backbone, prompts, options.precision)
 
@@ -102,7 +102,8 @@ def train_client(
     optimizer = torch.optim.AdamW(
         factors.values(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
     )
-    counters, loss_sum, best = Counters(), torch.zeros((), device=backbone.device), {}
+    counters, loss_sum = Counters(), torch.zeros((), device=backbone.device)
+    best: dict[str, torch.Tensor] = {}
     state = resume.load() if resume else None
     if state is not None:
         counters, loss_sum, best = _restore(*state, factors, optimizer)
@@ -153,7 +154,7 @@ def train_client(
                     "images_per_second": round(images / seconds, 1),
                 }
             )
-            if options.early_stop is not None and val_accuracy > counters.best_accuracy:
+            if options.early_stop is not None and val_accuracy is not None and val_accuracy > counters.best_accuracy:
                 counters.best_epoch, counters.best_accuracy = counters.epoch, val_accuracy
                 best = {name: factor.detach().clone() for name, factor in factors.items()}
             steps.set_postfix(loss=f"{mean_loss:.3f}", val="-" if val_accuracy is None else f"{val_accuracy:.3f}")

@@ -11,7 +11,7 @@ from sap.attack.labels import corrupt_labels, selected
 from sap.config import parse
 from sap.data.options import CorruptionOptions, PartitionOptions
 from sap.data.partition import client_rows
-from sap.data.store import Domain, open_store
+from sap.data.store import Domain, Images, open_store
 from sap.errors import SapError
 from sap.io import read_meta, seed_of
 from sap.plans import SharePlan
@@ -26,7 +26,7 @@ class Examples:
     arrays are (N,) int64. Where `stamped` (N,) bool is set, an image carries the backdoor's patch of `patch_size`.
     """
 
-    sources: tuple[np.ndarray, ...]
+    sources: tuple[np.ndarray | Images, ...]
     source: np.ndarray
     row: np.ndarray
     labels: np.ndarray
@@ -92,18 +92,20 @@ def examples_of(
     sizes = {domain.name: domain.images.shape[1:] for domain in domains}
     if len(set(sizes.values())) > 1:
         raise SapError(f"train_client: domains have different image sizes {sizes}. Prepare them for one backbone.")
-    rows = {"train": [], "val": []}
+    rows: dict[str, list[np.ndarray]] = {"train": [], "val": []}
     for domain, part in zip(domains, parts, strict=True):
         if domain.name != part["domain"]:
             raise SapError(f"train_client: parts say {part['domain']}, the folder is of {domain.name}. Keep one order.")
-        train, val = domain.rows("train"), domain.rows("val")
+        own, held = domain.rows("train"), domain.rows("val")
         if part["index"] is not None:
-            shares = client_rows(domain.labels[train], partition, domain.name, len(classes))
-            counts = np.stack([np.bincount(domain.labels[train][share], minlength=len(classes)) for share in shares])
-            val = val[_follow(domain.labels[val], counts, part["index"])]
-            train = train[shares[part["index"]]]
-        rows["train"].append(train)
-        rows["val"].append(val)
+            if partition is None:
+                raise ValueError(f"examples_of: {trainee} has a share of {domain.name}, and no partition says which")
+            shares = client_rows(domain.labels[own], partition, domain.name, len(classes))
+            counts = np.stack([np.bincount(domain.labels[own][share], minlength=len(classes)) for share in shares])
+            held = held[_follow(domain.labels[held], counts, part["index"])]
+            own = own[shares[part["index"]]]
+        rows["train"].append(own)
+        rows["val"].append(held)
     train, val = (_gather(domains, rows[split]) for split in ("train", "val"))
     if not len(train):
         raise SapError(f"train_client: {trainee} has no training image. Change data.split or the partition.")
@@ -119,10 +121,10 @@ def _corrupted(train: Examples, corruption: CorruptionOptions, classes: Sequence
     def rng() -> np.random.Generator:
         return np.random.default_rng(seed_of("corruption", trainee, corruption.seed))
 
-    target, fraction = corruption.target_class, corruption.fraction
-    if target is not None and target not in classes:
-        raise SapError(f"corruption.target_class: {unknown('class', target, list(classes))}")
-    target = None if target is None else list(classes).index(target)
+    name, fraction = corruption.target_class, corruption.fraction
+    if name is not None and name not in classes:
+        raise SapError(f"corruption.target_class: {unknown('class', name, list(classes))}")
+    target = None if name is None else list(classes).index(name)
     wrong = corrupt_labels(train.labels, len(classes), corruption.kind, fraction, target, rng())
     if corruption.kind != "backdoor":
         return replace(train, labels=wrong)

@@ -54,7 +54,7 @@ def _digest(tensors: dict[str, torch.Tensor], counters: str) -> str:
     found = hashlib.sha256(counters.encode())
     for name in sorted(tensors):
         found.update(f"{name} {tuple(tensors[name].shape)}".encode())
-        found.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        found.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 

@@ -46,13 +46,13 @@ def audit_point(composer: Composer, point: Point) -> Iterator[dict[str, Any]]:
     doubled = method.merge(_Changed(stacks, _double), options).scaled(0.5)
     for layer, entry in result.items():
         stack = stacks[layer]
-        entries = [_entry(stack, k) for k in range(len(stack.clients))]
+        entries = list(stack.entries())
         rank = max((part.A.shape[0] for part in entries if isinstance(part, Factors)), default=0)
         uploads = method.uploads if point.get("statistics") == "client" else None
         yield {
             "layer": layer,
             "shape": list(shape(entry)),
-            **_decomposition(entry, entries, stack.clients, stack.factors),
+            **_decomposition(entry, entries, stack.clients),
             "survivors": math.fsum(map(_filled, entries)),
             "order": _relative_change(backwards[layer], plain[layer]),
             "scale": _relative_change(doubled[layer], plain[layer]),
@@ -66,16 +66,15 @@ def _merged_clients(point: Point) -> dict[str, Any]:
     return dict(point) | ({"criterion": "none"} if point.get("control") == "shrunk" else {})
 
 
-def _decomposition(
-    entry: Entry, entries: list[Entry], clients: tuple[str, ...], factors: tuple[Factors, ...] | None
-) -> dict[str, Any]:
+def _decomposition(entry: Entry, entries: list[Entry], clients: tuple[str, ...]) -> dict[str, Any]:
     """Least squares from K × K inner products in float64; clients that coincide share their coefficient."""
     gram = torch.tensor([[inner(a, b) for b in entries] for a in entries], dtype=torch.float64)
     target = torch.tensor([inner(part, entry) for part in entries], dtype=torch.float64)
     energy, total = inner(entry, entry), float(gram.sum())
     coefficients = _least_squares(gram, target)
     unexplained = _share_left(coefficients, target, energy)
-    cross = unexplained - _beyond_products(entry, factors, energy) if factors is not None else 0.0
+    pairs = [part for part in entries if isinstance(part, Factors)]
+    cross = unexplained - _beyond_products(entry, pairs, energy) if pairs else 0.0
     along = float(target.sum())
     mean_norm = float(gram.diagonal().clamp(min=0).sqrt().mean())
     return {
@@ -88,7 +87,7 @@ def _decomposition(
     }
 
 
-def _beyond_products(entry: Entry, factors: tuple[Factors, ...], energy: float) -> float:
+def _beyond_products(entry: Entry, factors: list[Factors], energy: float) -> float:
     """Share of the energy that no combination of the K² products B_i A_j explains; all of it where ranks differ.
 
     <B_i A_j, B_k A_l> = Σ_ab (B_iᵀ B_k)_ab (A_j A_lᵀ)_ab, and <B_i A_j, D*> is a trace of B_iᵀ D* A_jᵀ.
@@ -129,27 +128,23 @@ def _relative_change(changed: Entry, entry: Entry) -> float:
     return math.sqrt(max(inner(difference, difference), 0.0) / size) if size else 0.0
 
 
-def _entry(stack: Stack, client: int) -> Entry:
-    return stack.factors[client] if stack.factors is not None else stack.delta(client)
-
-
 def _reverse(stack: Stack) -> Stack:
     last = len(stack.clients) - 1
     extras = {
         need: (lambda k, read=value: read(last - k)) if need in ("gradients", "grams", "fisher") else value
         for need, value in stack.extras.items()
     }
-    return _stack_like(stack, stack.clients[::-1], stack.weights.flip(0), lambda k: _entry(stack, last - k), extras)
+    return _stack_like(stack, stack.clients[::-1], stack.weights.flip(0), lambda k: stack.entry(last - k), extras)
 
 
 def _double(stack: Stack) -> Stack:
-    return _stack_like(stack, stack.clients, stack.weights, lambda k: scaled(_entry(stack, k), 2.0), stack.extras)
+    return _stack_like(stack, stack.clients, stack.weights, lambda k: scaled(stack.entry(k), 2.0), stack.extras)
 
 
 def _stack_like(
     stack: Stack, clients: tuple[str, ...], weights: Tensor, entry: Callable[[int], Entry], extras: Mapping[str, Any]
 ) -> Stack:
-    return Stack(stack.layer, clients, weights, entry, stack.factors is not None, extras)
+    return Stack(stack.layer, clients, weights, entry, stack.low_rank, extras)
 
 
 class _Changed(Mapping[str, Stack]):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -80,7 +81,7 @@ def towers_frame(results: Results) -> pd.DataFrame:
     records = []
     for quantity in QUANTITIES if len(rows) else ():
         effect = towers_effect(results, quantity)
-        record = {"quantity": quantity}
+        record: dict[str, Any] = {"quantity": quantity}
         for tower in TOWERS:
             own = rows[rows["tower"] == tower]
             total = summarise(own.groupby("seed")[quantity].agg(_mean))

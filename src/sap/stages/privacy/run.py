@@ -133,7 +133,7 @@ def _sides(plan: PrivacyPlan, client: str) -> tuple[list[DomainImages], list[Dom
     """(members, non-members) of one client, one DomainImages for each domain that it trained on."""
     share = plan.shares[client]
     train = open_examples(share).train
-    members, others = [], []
+    members, others = list[DomainImages](), list[DomainImages]()
     for number, folder in enumerate(share.domains):
         store = open_store(folder)
         own, rest = train.row[train.source == number], np.flatnonzero(store.splits != "train")

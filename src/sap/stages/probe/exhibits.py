@@ -74,7 +74,7 @@ def probe_frame(results: Results) -> pd.DataFrame:
     points = [point for point in points if _draws(results, point, points)[0] == point]
     extra = varying(results, points, APART)
     chance = _chances(results)
-    means = results.files["probe", "probe"].groupby("point") if points else None
+    rows = results.files["probe", "probe"]
     records = []
     for point in points:
         settings = results.points.loc[point]
@@ -86,7 +86,7 @@ def probe_frame(results: Results) -> pd.DataFrame:
             "prune_ratio": float(settings["prune_ratio"]) if pruned else 0.0,
             "control": settings["control"] if merge else "none",
             "variant": variant(settings, extra) if pruned else "",
-            "norm": means.get_group(point)["norm"].mean(),
+            "norm": rows.loc[rows["point"] == point, "norm"].mean(),
         }
         references = {"change": unpruned(results, point) if pruned else None}
         references |= {name: _same_ratio(results, point, points, name) if pruned else None for name in BLIND}
@@ -126,7 +126,7 @@ def probe_table(results: Results) -> Table:
             *(Column(f"vs {name}", _difference(f"{which}_{name}")) for name in BLIND),
         ]
     columns.append(Column("n", lambda row: f"{row['images']} × {row['seeds']}"))
-    notes = NOTES
+    notes: tuple[str, ...] = NOTES
     if not frame.empty:
         chances = " and ".join(f"{100 * frame[f'{which}_chance'].iloc[0]:.1f} % for the {which}" for which in PROBES)
         notes = (*NOTES, f"Chance (always the most frequent answer): {chances}. n: test images of all domains × seeds.")
