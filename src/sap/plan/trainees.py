@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from sap.plan.stage import RESULTS, UPLOAD, Identity
+from sap.plan.stage import RESULTS, Identity
+from sap.plans import UPLOAD
 
 NOBODY = "none"  # the target of the fold in which every domain has a client and none is held out
 

@@ -30,7 +30,11 @@ def jobs(study: Study) -> Iterator[Job]:
 
 def plan(study: Study, draw: int) -> AnchorsPlan:
     files = captions_of(study.settings["anchors"])
-    read = {"files": tuple(inputs_of(files)), "stamp": stamp_of(files), "backbone": study.folder("prepare_backbone")}
+    read: dict[str, Any] = {
+        "files": tuple(inputs_of(files)),
+        "stamp": stamp_of(files),
+        "backbone": study.folder("prepare_backbone"),
+    }
     return AnchorsPlan(**fields(study.settings, study.input, draw), **read)
 
 

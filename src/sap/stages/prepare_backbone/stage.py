@@ -33,8 +33,7 @@ def jobs(study: Study) -> Iterator[Job]:
 
 def plan(study: Study) -> BackbonePlan:
     files = files_of(study.settings["backbone"])
-    read = {"files": tuple(inputs_of(files)), "stamp": stamp_of(files)}
-    return BackbonePlan(**fields(study.settings, study.input), **read)
+    return BackbonePlan(**fields(study.settings, study.input), files=tuple(inputs_of(files)), stamp=stamp_of(files))
 
 
 STAGE = Stage(

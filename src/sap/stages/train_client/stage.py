@@ -19,9 +19,9 @@ def jobs(study: Study) -> Iterator[Job]:
 
 
 def plan(study: Study, who: Trainee, trainee: str, seed: int) -> TrainPlan:
-    folders = {"backbone": study.folder("prepare_backbone"), "classes": study.folder("embed_classes")}
     train = who.identity.fields["train"]
-    return TrainPlan(**study.share_fields(who), seed=seed, train=train, **folders)
+    backbone, classes = study.folder("prepare_backbone"), study.folder("embed_classes")
+    return TrainPlan(**study.share_fields(who), seed=seed, train=train, backbone=backbone, classes=classes)
 
 
 STAGE = Stage(
