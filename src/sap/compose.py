@@ -18,6 +18,7 @@ from sap.factors import Entry, Factors
 from sap.io import canonical, notes_of, open_tensors, seed_of
 from sap.lowrank import truncate
 from sap.merge._api import METHODS, Method
+from sap.needs import ANCHORS, NEEDS, STATISTICS, from_source
 from sap.point import DEFAULTS
 from sap.prune.pruner import GRADIENT_FIELDS, Gradients, Point, Pruner
 from sap.prune.scorer import statistic_of
@@ -127,11 +128,11 @@ class Composer:
     def _extra(self, need: str, point: Point, method: Method, layer: str) -> Any:
         if need == "rng":
             return lambda name: torch.Generator().manual_seed(seed_of("merge", method.name, layer, name, self._seed))
-        if need == "gradients" and self._read:
+        if need == "gradient" and self._read:
             return lambda k: self._read(point, self.clients[k])[layer]
-        if need in ("grams", "fisher") and self._measured:
-            kind, size = need.removesuffix("s"), self.updates[self.clients[0]].shape(layer)
-            return lambda k: statistic_of(self._measured(point, self.clients[k]), self.clients[k], layer, kind, size)
+        if NEEDS[need].source == STATISTICS and self._measured:
+            size = self.updates[self.clients[0]].shape(layer)
+            return lambda k: statistic_of(self._measured(point, self.clients[k]), self.clients[k], layer, need, size)
         if need == "root" and self._judge:
             return self._judge(point).root(self.updates[self.clients[0]])[layer]
         if need == "anchors" and self._judge:
@@ -214,7 +215,7 @@ def _prunes(point: Point) -> bool:
 def _server_side(point: Point) -> dict[str, Any]:
     """What of the anchors and the clients' statistics the unpruned merge itself reads."""
     needs = METHODS[point["merge"]["method"]].needs.keys()
-    read = GRADIENT_FIELDS if needs & {"gradients", "root", "anchors"} else ()
+    read = GRADIENT_FIELDS if from_source(ANCHORS, needs) else ()
     return {field: point.get(field) for field in (*read, "measured")}
 
 

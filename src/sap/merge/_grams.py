@@ -31,7 +31,7 @@ def solved(stack: Stack, rows: Callable[[int], Tensor], alpha: float, ridge: flo
     plain, right, total = [], [], None
     for client in range(len(stack.clients)):
         x = rows(client)
-        gram = shrunk(stack.extras["grams"](client).to(x.device), alpha)
+        gram = shrunk(stack.extras["gram"](client).to(x.device), alpha)
         plain.append(x.double())
         right.append(times(plain[-1], gram))
         total = gram if total is None else total.add_(gram)

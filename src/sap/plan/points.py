@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sap.errors import SapError
+from sap.needs import ANCHORS, STATISTICS, from_source
 from sap.plan.ids import make_id
 from sap.plan.settings import schema
 from sap.point import DEFAULTS
@@ -38,10 +39,8 @@ Measured = tuple[str, str]  # kind (gram, fisher), whose inputs (client, anchors
 
 _GRADIENT_FIELDS = ("alignment", "reduction", "anchor_size", "anchor_draw")
 _PRUNE_FIELDS = ("space", "unit", "scope", "count", "rescale", "prune_ratio", "prune_top", "control")
-_ON_ANCHORS = {"gradients", "anchors", "root"}  # needs of merge methods that read the anchors
 _WITHOUT_ROWS = {"probe", "privacy"}  # views whose points are merged or pruned by a stage of their own, not judged
 _MEASURED_ON = {"client": "clients", "anchors": "anchors"}
-_MEASURED = {"grams": "gram", "gram": "gram", "fisher": "fisher"}  # needs of methods and criteria -> what is measured
 
 
 @dataclass(frozen=True)
@@ -214,6 +213,12 @@ def needs_of(settings: Mapping[str, Any], known: Mapping[str, Any]) -> set[str]:
     return read | set(known["criteria"][criterion]["needs"] if criterion != "none" else ())
 
 
+def read_by(settings: Mapping[str, Any], known: Mapping[str, Any]) -> set[str]:
+    """Those of a point's needs that its merge really reads: at ρ = 0 no criterion is asked."""
+    cut = settings.get("prune_ratio", 0) > 0
+    return needs_of(settings if cut else {**settings, "criterion": "none"}, known)
+
+
 def family_of(settings: Mapping[str, Any], known: Mapping[str, Any]) -> str | None:
     """Under which heading the point stands: `pruning`, else its merge method's family; None for references."""
     if settings["kind"] != "merge":
@@ -230,9 +235,9 @@ def _relevant(settings: dict[str, Any], known: Mapping[str, Any]) -> dict[str, A
         dropped |= {"attack", "attackers", "attacker_weight"}
     if settings["criterion"] == "none":
         dropped |= set(_PRUNE_FIELDS)
-    if not needs & {"gradient", *_ON_ANCHORS}:
+    if not from_source(ANCHORS, needs):
         dropped |= set(_GRADIENT_FIELDS)
-    measured = sorted({_MEASURED[need] for need in needs & set(_MEASURED)})
+    measured = from_source(STATISTICS, needs)
     if measured:
         settings["measured"] = measured
     else:

@@ -12,6 +12,7 @@ from sap.clip.supported import check_named
 from sap.config import validate, with_defaults
 from sap.errors import SapError
 from sap.io import read_json
+from sap.needs import ANCHORS, STATISTICS, from_source
 from sap.plan import checks
 from sap.plan.code import version_of
 from sap.plan.datasets import classes_of, domains_of
@@ -138,10 +139,8 @@ def _check_points(settings: Mapping[str, Any]) -> None:
     for number, block in enumerate(settings["points"]):
         where = f"points[{number}]"
         chosen = [criterion for criterion in block["criterion"] if criterion != "none"]
-        reads_anchors = any("gradient" in criteria[name]["needs"] for name in chosen)
-        reads_anchors |= any(
-            {"gradients", "anchors", "root"} & set(methods[m["method"]]["needs"]) for m in block["merge"]
-        )
+        named = [criteria[name] for name in chosen] + [methods[merge["method"]] for merge in block["merge"]]
+        reads_anchors = any(from_source(ANCHORS, declared["needs"]) for declared in named)
         sizes = settings["anchors"]["sizes"]
         for size in block["anchor_size"]:
             if reads_anchors and size not in sizes:
@@ -191,10 +190,9 @@ def _check_attacks(where: str, block: Mapping[str, Any], settings: Mapping[str, 
     if "attack" not in block["views"]:
         raise SapError(f"{where}: points under an attack are shown in the view attack, got {block['views']}.")
     declared = schema()["$defs"]
-    measured = {"grams", "gram", "fisher"}
     for kind, names in (("merge", methods), ("criteria", [name for name in block["criterion"] if name != "none"])):
         for name in names:
-            if measured & set(declared[kind][name]["needs"]):
+            if from_source(STATISTICS, declared[kind][name]["needs"]):
                 raise SapError(f"{where}: {name} needs measured clients, and an attacked one is not measured.")
     for attack in block["attack"]:
         target = attack != "none" and attack.get("target_class")
@@ -220,7 +218,7 @@ def _check_pruning(where: str, block: Mapping[str, Any], criterion: str, declare
                 rescale == "robustmerge" and (space != "factors" or unit != "entry")
             ),
             f"{criterion} is measured on the dense update. Set space: delta.": (
-                space == "factors" and bool({"fisher", "gram"} & set(declared["needs"]))
+                space == "factors" and bool(from_source(STATISTICS, declared["needs"]))
             ),
             "scope row cuts inside each output row, so its unit is the entry. Set unit: entry.": (
                 scope == "row" and unit != "entry"

@@ -9,6 +9,7 @@ from torch import Tensor
 from sap.errors import SapError
 from sap.factors import Factors, is_finite
 from sap.io import canonical, seed_of
+from sap.needs import STATISTICS, from_source
 from sap.prune._api import CRITERIA, Criterion
 from sap.prune.mask import unit_means
 from sap.update import Update
@@ -48,7 +49,7 @@ class Scorer:
         if "gradient" in criterion.needs:
             for name, gradient in self._weight_gradients(criterion, point, client, layer).items():
                 extras[name]["gradient"] = gradient
-        for kind in criterion.needs & {"fisher", "gram"}:
+        for kind in from_source(STATISTICS, criterion.needs):
             extras[layer][kind] = self._statistic(kind, criterion, point, client, layer)
         if "rng" in criterion.needs:
             for name in weights:

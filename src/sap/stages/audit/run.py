@@ -23,6 +23,7 @@ from torch import Tensor
 from sap.compose import Composer
 from sap.factors import Entry, Factors, add, inner, map_tensors, scaled, shape
 from sap.lowrank import rank_of
+from sap.merge._api import OF_CLIENTS
 from sap.point import DEFAULTS
 from sap.prune.pruner import Point
 from sap.update import Stack
@@ -136,7 +137,7 @@ def _entry(stack: Stack, client: int) -> Entry:
 def _reverse(stack: Stack) -> Stack:
     last = len(stack.clients) - 1
     extras = {
-        need: (lambda k, read=value: read(last - k)) if need in ("gradients", "grams", "fisher") else value
+        need: (lambda k, read=value: read(last - k)) if need in OF_CLIENTS else value
         for need, value in stack.extras.items()
     }
     return _stack_like(stack, stack.clients[::-1], stack.weights.flip(0), lambda k: _entry(stack, last - k), extras)
