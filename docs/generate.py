@@ -21,9 +21,9 @@ from sap.needs import ANCHORS, NEEDS, STATISTICS
 from sap.pipeline import stages
 from sap.plan.options import Config, PointOptions
 from sap.plan.stage import no_jobs
-from sap.point import DEFAULTS
 from sap.prune import _api as pruning
 from sap.serve import _api as serving
+from sap.setting import block_schema
 
 ROOT = Path(__file__).parents[1]
 NEEDS_OF = {"merges": merging.MERGE_NEEDS, "criteria": pruning.CRITERION_NEEDS, "attacks": attacking.ATTACK_NEEDS}
@@ -37,20 +37,7 @@ def config_schema() -> dict[str, Any]:
         if stage.options:
             schema["properties"][stage.name] = {**schema_of(stage.options), "description": _first_line(stage.options)}
     block = schema_of(PointOptions)
-    block["properties"]["merge"] = {
-        "type": "array",
-        "minItems": 1,
-        "items": {"type": ["string", "object"]},
-        "default": [DEFAULTS["merge"]["method"]],
-        "description": "merge method: a name, or {method: name, option: value}; see docs/methods.md",
-    }
-    block["properties"]["attack"] = {
-        "type": "array",
-        "minItems": 1,
-        "items": {"type": ["string", "object"]},
-        "default": ["none"],
-        "description": "what the attackers do: `none`, a name, or {kind: name, option: value}; see docs/methods.md",
-    }
+    block["properties"] |= block_schema()
     schema["properties"]["points"] = {
         "type": "array",
         "minItems": 1,

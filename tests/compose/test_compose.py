@@ -310,8 +310,11 @@ def test_a_method_gets_what_it_declared_and_nothing_else():
         ({"criterion": "taylor"}, "unknown criterion 'taylor'"),
         ({"merge": {"method": "tie"}}, "unknown merge method 'tie'. Did you mean 'ties'"),
         ({"merge": {"method": "ties", "denisty": 0.2}}, r"merge\.ties: unknown key 'denisty'"),
-        ({"rescale": "norm"}, "unknown rescale 'norm'"),
-        ({"merge": {"method": "product_of_means"}}, "Prune in space `factors`"),
+        ({"rescale": "norm"}, "rescale: unknown value 'norm'"),
+        (
+            {"merge": {"method": "product_of_means"}},
+            "product_of_means merges factors, but pruning in space delta",
+        ),
     ],
 )
 def test_wrong_points_are_one_sentence(point, words):

@@ -337,6 +337,7 @@ def test_adapters_that_do_not_fit_are_refused_with_the_first_difference(merge, a
         (["law", "med", "--criterion", "magnitud"], r"unknown criterion 'magnitud'. Did you mean 'magnitude'"),
         (["law", "med", "--prune-ratio", "0.5"], r"--prune-ratio prunes nothing alone"),
         (["law", "med", "--criterion", "magnitude", "--prune-ratio", "2"], r"--prune-ratio must be at most 1, got 2"),
+        (["law", "med", "--criterion", "magnitude", "--rescale", "robustmerge"], "rescale robustmerge lifts rank-1"),
         (["law", "med", "--scale", "nan"], r"--scale must be a number, got 'nan'"),
         (["law", "med", "--rank", "0"], r"--rank must be at least 1, got 0"),
         (["law", "med", "--weights", "1", "2"], r"merge\.mean counts all adapters alike"),
