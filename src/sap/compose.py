@@ -12,15 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sap.combinations import refusal
 from sap.config import parse
 from sap.errors import SapError, unreadable
 from sap.factors import Entry, Factors
 from sap.io import canonical, notes_of, open_tensors, seed_of
 from sap.lowrank import truncate
 from sap.merge._api import METHODS, Method
-from sap.point import DEFAULTS
-from sap.prune.pruner import GRADIENT_FIELDS, Gradients, Point, Pruner
+from sap.needs import NEEDS, STATISTICS
+from sap.prune._api import CRITERIA
+from sap.prune.pruner import Gradients, Point, Pruner
 from sap.prune.scorer import statistic_of
+from sap.setting import MERGE, complete, prunes, relevant, up_to
 from sap.update import Stack, Update, check_alike, client_shares
 
 
@@ -61,8 +64,8 @@ class Composer:
         `control`: "shrunk" is the unpruned merge at the pruned merge's layer norms, "restored" the pruned merge at
         the unpruned merge's layer norms. Raises SapError for names, options and combinations that do not exist.
         """
-        point = DEFAULTS | dict(point)
-        if not _prunes(point):
+        point = _checked(point)
+        if not prunes(point):
             merged = self._unpruned(point)
         elif point["control"] == "shrunk":
             merged = _at_norms(self._unpruned(point), self._pruned_norms(point))
@@ -76,13 +79,14 @@ class Composer:
 
     def prune(self, point: Point, client: str) -> Update:
         """One client's update after pruning and rescaling at this point, before any merge."""
-        point = DEFAULTS | dict(point)
+        point = _checked(point)
         return Update({layer: self._entry(point, client, layer) for layer in self.layers})
 
     def _unpruned(self, point: Point) -> Update:
-        key = canonical([point["merge"], _server_side(point)])
+        point = relevant({**point, "criterion": "none"}, METHODS[point["merge"]["method"]].needs)
+        key = _merge_key(point)
         if key not in self._merges:
-            self._merges[key] = self._run({**point, "criterion": "none"})
+            self._merges[key] = self._run(point)
             while len(self._merges) > 1 and sum(update.nbytes for update in self._merges.values()) > self._cache_bytes:
                 self._merges.popitem(last=False)
         self._merges.move_to_end(key)
@@ -90,17 +94,19 @@ class Composer:
 
     def _pruned(self, point: Point) -> Update:
         merged = self._run(point)
-        self._norms[_norms_key(point)] = merged.norms()
+        self._norms[_merge_key(point)] = merged.norms()
         return merged
 
     def _pruned_norms(self, point: Point) -> dict[str, float]:
-        if _norms_key(point) not in self._norms:
+        if _merge_key(point) not in self._norms:
             self._pruned(point)
-        return self._norms[_norms_key(point)]
+        return self._norms[_merge_key(point)]
 
     def stacks(self, point: Point) -> tuple[Method, Any, Mapping[str, Stack]]:
         """(method, options, {layer: Stack}): what the point's merge method is given, after pruning and rescaling."""
-        point = DEFAULTS | dict(point)
+        return self._stacks(_checked(point))
+
+    def _stacks(self, point: Point) -> tuple[Method, Any, Mapping[str, Stack]]:
         settings = dict(point["merge"])
         method = METHODS[settings.pop("method")]
         options = parse(method.options, settings, f"merge.{method.name}")
@@ -108,13 +114,13 @@ class Composer:
         return method, options, _LazyStacks(self.layers, lambda layer: self._stack(point, method, needs, layer))
 
     def _run(self, point: Point) -> Update:
-        method, options, stacks = self.stacks(point)
+        method, options, stacks = self._stacks(point)
         return method.merge(stacks, options)
 
     def _stack(self, point: Point, method: Method, needs: set[str], layer: str) -> Stack:
         """One layer of all clients with what the method declared, and nothing else."""
         shares = client_shares(self.clients, self._counts if "counts" in needs else None)
-        dense_space = _prunes(point) and point["space"] == "delta"
+        dense_space = prunes(point) and point["space"] == "delta"
         low_rank = not dense_space and all(isinstance(update[layer], Factors) for update in self.updates.values())
         extras = {need: self._extra(need, point, method, layer) for need in sorted(needs - {"counts"})}
         return Stack(
@@ -122,16 +128,16 @@ class Composer:
         )
 
     def _entry(self, point: Point, client: str, layer: str) -> Entry:
-        return self._pruner.entry(point, client, layer) if _prunes(point) else self.updates[client][layer]
+        return self._pruner.entry(point, client, layer) if prunes(point) else self.updates[client][layer]
 
     def _extra(self, need: str, point: Point, method: Method, layer: str) -> Any:
         if need == "rng":
             return lambda name: torch.Generator().manual_seed(seed_of("merge", method.name, layer, name, self._seed))
-        if need == "gradients" and self._read:
+        if need == "gradient" and self._read:
             return lambda k: self._read(point, self.clients[k])[layer]
-        if need in ("grams", "fisher") and self._measured:
-            kind, size = need.removesuffix("s"), self.updates[self.clients[0]].shape(layer)
-            return lambda k: statistic_of(self._measured(point, self.clients[k]), self.clients[k], layer, kind, size)
+        if NEEDS[need].source == STATISTICS and self._measured:
+            size = self.updates[self.clients[0]].shape(layer)
+            return lambda k: statistic_of(self._measured(point, self.clients[k]), self.clients[k], layer, need, size)
         if need == "root" and self._judge:
             return self._judge(point).root(self.updates[self.clients[0]])[layer]
         if need == "anchors" and self._judge:
@@ -209,20 +215,19 @@ class _LazyStacks(Mapping[str, Stack]):
         return len(self._layers)
 
 
-def _prunes(point: Point) -> bool:
-    """False for criterion none and for ρ = 0, where every rescale is the identity: bit for bit the unpruned merge."""
-    return point["criterion"] != "none" and point["prune_ratio"] > 0
+def _checked(point: Point) -> dict[str, Any]:
+    """The point with its defaults; SapError for names, values and combinations that no merge could run."""
+    point = complete(point)
+    method = METHODS[point["merge"]["method"]]
+    criterion = {} if point["criterion"] == "none" else vars(CRITERIA[point["criterion"]])
+    problem = refusal(point, criterion, vars(method))
+    if problem:
+        raise SapError(problem)
+    return point
 
 
-def _server_side(point: Point) -> dict[str, Any]:
-    """What of the anchors and the clients' statistics the unpruned merge itself reads."""
-    needs = METHODS[point["merge"]["method"]].needs.keys()
-    read = GRADIENT_FIELDS if needs & {"gradients", "root", "anchors"} else ()
-    return {field: point.get(field) for field in (*read, "measured")}
-
-
-def _norms_key(point: Point) -> str:
-    return canonical({name: value for name, value in point.items() if name not in ("control", "rank", "scale")})
+def _merge_key(point: Point) -> str:
+    return canonical(up_to(point, MERGE))
 
 
 def _at_norms(update: Update, norms: Mapping[str, float]) -> Update:

@@ -60,7 +60,7 @@ def schema_of(options: type) -> dict[str, Any]:
     hints = typing.get_type_hints(options)
     properties = {}
     for field in dataclasses.fields(options):
-        schema = _schema(hints[field.name], field.metadata.get("bounds", {}))
+        schema = type_schema(hints[field.name], field.metadata.get("bounds", {}))
         schema["description"] = field.metadata.get("help", "")
         if not dataclasses.is_dataclass(hints[field.name]):
             schema["default"] = _plain(_default(field))
@@ -110,13 +110,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _schema(hint: Any, bounds: Mapping[str, Any]) -> dict[str, Any]:
+def type_schema(hint: Any, bounds: Mapping[str, Any]) -> dict[str, Any]:
     """Schema of one type hint: scalars, `X | None`, tuple[X, ...], dict and nested dataclasses."""
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return schema_of(hint)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        parts = [_schema(arg, {}) for arg in args]
+        parts = [type_schema(arg, {}) for arg in args]
         merged: dict[str, Any] = {"type": [part["type"] for part in parts]}
         for part in parts:
             merged |= {key: value for key, value in part.items() if key != "type"}
@@ -127,9 +127,9 @@ def _schema(hint: Any, bounds: Mapping[str, Any]) -> dict[str, Any]:
     if origin is tuple:
         own = {name: value for name, value in bounds.items() if name == "min_items"}
         inner = {name: value for name, value in bounds.items() if name != "min_items"}
-        return {"type": "array", "items": _schema(args[0], inner)} | _limits(own)
+        return {"type": "array", "items": type_schema(args[0], inner)} | _limits(own)
     if origin is dict:
-        return {"type": "object", "additionalProperties": _schema(args[1], bounds)}
+        return {"type": "object", "additionalProperties": type_schema(args[1], bounds)}
     return {"type": _TYPES[hint]} | _limits(bounds)
 
 

@@ -24,9 +24,9 @@ from sap.io import canonical, save_tensors, write_json
 from sap.lowrank import truncate
 from sap.merge._api import METHODS
 from sap.output import check_folder
-from sap.point import DEFAULTS
 from sap.provenance import Clock, save_meta
 from sap.realfile import real_file
+from sap.setting import DEFAULTS
 from sap.shared import describe, same_layers
 from sap.update import Update, check_update, load_adapter, save_update
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sap.attack import _api
-from sap.attack._api import ATTACKS, NEEDS, attack_updates, describe
+from sap.attack._api import ATTACK_NEEDS, ATTACKS, attack_updates, describe
 from sap.attack.alie import largest_hidden
 from sap.errors import SapError
 from sap.factors import Factors
@@ -122,7 +122,7 @@ def test_an_attack_gets_what_it_declared_and_nothing_else(monkeypatch):
     attacked("spy", make_clients(4), ("art", "photo"))
     assert seen["honest"] == {}
     extras = seen["extras"]
-    assert (extras.rng, extras.gradients, extras.root) == (None, None, None)
+    assert (extras.rng, extras.gradient, extras.root) == (None, None, None)
     assert (extras.n_clients, extras.n_attackers) == (4, 2)
 
 
@@ -255,11 +255,11 @@ def test_registrations_say_who_acts_on_what_and_needs_which():
     labels = {name for name, entry in found.items() if entry["acts_on"] == "labels"}
     assert labels == {"uniform", "derangement", "single", "backdoor"}
     assert found["backdoor"]["options"]["properties"]["fraction"]["default"] == 0.5
-    assert found["adaptive"]["needs"] == ["gradients", "honest", "root"]
+    assert found["adaptive"]["needs"] == ["gradient", "honest", "root"]
     for name, entry in found.items():
         assert entry["summary"].endswith("."), name
         assert entry["module"].startswith("sap.attack."), name
-        assert set(entry["needs"]) <= set(NEEDS), name
+        assert set(entry["needs"]) <= set(ATTACK_NEEDS), name
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_registrations_say_who_acts_on_what_and_needs_which():
         ({"options": {"strength": -1.0}}, "attack.sign_flip.strength must be above 0"),
         ({"options": {"power": 1.0}}, "unknown key 'power'"),
         ({"options": {"strength": 1e39}}, "layer visual.a of attacker 'art' holds NaN or Inf. Lower its strength"),
-        ({"name": "adaptive"}, "attack.adaptive needs gradients, which this run does not have"),
+        ({"name": "adaptive"}, "attack.adaptive needs gradient, which this run does not have"),
         ({"name": "mimic", "options": {"client": "art"}}, "attack.mimic.client: unknown honest client 'art'"),
     ],
 )
@@ -284,4 +284,4 @@ def test_impossible_requests_are_one_sentence(change, words):
 
 def test_a_declared_need_must_exist():
     with pytest.raises(TypeError, match="needs must be among"):
-        _api.attack("wrong", citation="none", options=object, needs={"gradient"})
+        _api.attack("wrong", citation="none", options=object, needs={"fisher"})

@@ -16,7 +16,7 @@ from tests.merge.cohort import COUNTS, SHAPES, extras_of, make_client, make_clie
 
 def audit(updates, merge, **point):
     counts = {client: COUNTS[client] for client in updates}
-    grams = extras_of(updates, {"grams"})["grams"]
+    grams = extras_of(updates, {"gram"})["gram"]
     clients = list(updates)
 
     def statistics(settings, client):

@@ -24,21 +24,17 @@ def composer_of(n_clients):
     """A composer with everything that any criterion or merge method may ask for."""
     updates = make_clients(n_clients)
     clients = list(updates)
-    made = extras_of(updates, {"gradients", "grams", "fisher"})
+    made = extras_of(updates, {"gradient", "gram", "fisher"})
     judge = Judge(updates)
 
     def statistics(point, client):
         k = clients.index(client)
-        return {
-            f"{layer}/{kind}": made[need](layer)(k)
-            for layer in SHAPES
-            for kind, need in (("gram", "grams"), ("fisher", "fisher"))
-        }
+        return {f"{layer}/{kind}": made[kind](layer)(k) for layer in SHAPES for kind in ("gram", "fisher")}
 
     return Composer(
         updates,
         {client: COUNTS[client] for client in updates},
-        lambda point, client: {layer: made["gradients"](layer)(clients.index(client)) for layer in SHAPES},
+        lambda point, client: {layer: made["gradient"](layer)(clients.index(client)) for layer in SHAPES},
         statistics=statistics,
         judge=lambda point: judge,
     )
@@ -81,7 +77,7 @@ def test_every_rescale_composes_with_every_unit_or_says_why_not(rescale, unit):
 
 def test_a_need_that_a_run_does_not_have_is_named():
     composer = Composer(make_clients())
-    for method, need in (("regmean", "grams"), ("fltrust", "root"), ("greedy_soup", "anchors")):
+    for method, need in (("regmean", "gram"), ("fltrust", "root"), ("greedy_soup", "anchors")):
         with pytest.raises(SapError, match=f"merge.{method} needs {need}, which this run does not have"):
             composer.merge({"merge": {"method": method}})
 

@@ -332,11 +332,12 @@ def test_adapters_that_do_not_fit_are_refused_with_the_first_difference(merge, a
         (["law", "med", "--method", "ties", "--set", "density=NaN"], r"density must be a number, got 'NaN'"),
         (["law", "med", "--method", "ties", "--set", "densty=0.2"], r"unknown key 'densty'. Did you mean 'density'"),
         (["law", "med", "--method", "ties", "--set", "density"], r"--set must be OPTION=VALUE"),
-        (["law", "med", "--method", "regmean"], r"--method regmean needs grams, which adapters alone do not have"),
+        (["law", "med", "--method", "regmean"], r"--method regmean needs gram, which adapters alone do not have"),
         (["law", "med", "--criterion", "taylor_signed"], r"--criterion taylor_signed needs gradient"),
         (["law", "med", "--criterion", "magnitud"], r"unknown criterion 'magnitud'. Did you mean 'magnitude'"),
         (["law", "med", "--prune-ratio", "0.5"], r"--prune-ratio prunes nothing alone"),
         (["law", "med", "--criterion", "magnitude", "--prune-ratio", "2"], r"--prune-ratio must be at most 1, got 2"),
+        (["law", "med", "--criterion", "magnitude", "--rescale", "robustmerge"], "rescale robustmerge lifts rank-1"),
         (["law", "med", "--scale", "nan"], r"--scale must be a number, got 'nan'"),
         (["law", "med", "--rank", "0"], r"--rank must be at least 1, got 0"),
         (["law", "med", "--weights", "1", "2"], r"merge\.mean counts all adapters alike"),
@@ -556,7 +557,7 @@ def test_the_list_names_every_method_its_options_and_what_cannot_run_here_withou
         assert entry["summary"] in line
         assert entry["family"] in lines
     assert any(line.strip().startswith("density=0.2: share of entries") for line in lines)
-    assert any("needs grams" in line for line in lines)
+    assert any("needs gram" in line for line in lines)
 
 
 def test_the_commands_of_the_page_are_commands(merge, adapters, vits, tmp_path):

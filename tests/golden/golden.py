@@ -64,9 +64,9 @@ def side(kind: str, k: int, layer: str) -> torch.Tensor:
 def extras() -> dict:
     """Everything that a merge method may need and that the golden set has, by layer."""
     return {
-        "gradients": lambda layer: lambda k: side("grad", k, layer),
+        "gradient": lambda layer: lambda k: side("grad", k, layer),
         "fisher": lambda layer: lambda k: side("fisher", k, layer),
-        "grams": lambda layer: lambda k: side("gram", k, layer),
+        "gram": lambda layer: lambda k: side("gram", k, layer),
         "root": lambda layer: server().dense(layer),
     }
 

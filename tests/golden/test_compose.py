@@ -18,7 +18,7 @@ def ties(**options):
 
 
 def pruned(criterion, ratio, merge="mean", **more):
-    return {"criterion": criterion, "prune_ratio": ratio, "merge": {"method": merge}, "anchor_size": 0, **more}
+    return {"criterion": criterion, "prune_ratio": ratio, "merge": {"method": merge}, **more}
 
 
 def taylor(ratio, **more):

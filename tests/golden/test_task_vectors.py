@@ -47,7 +47,7 @@ def magnitude_factors() -> Update:
 CASES: dict[str, Callable[[], Update]] = {
     "weighted_negative": weighted_negative,
     "peft_linear_negative": peft_linear_negative,
-    "fedex_residual": lambda: merged("mean") + merged("product_of_means", scale=-1.0),
+    "fedex_residual": lambda: merged("mean") + merged("product_of_means").scaled(-1.0),
     "flora_stacking": partial(merged, "stacking", counts=SHARES, weights="samples"),
     "ffa_shared_A_mean": partial(merged, "stacking", shared_a=True),
     "ffa_shared_A_linear": partial(merged, "product_of_means", shared_a=True),

@@ -49,7 +49,7 @@ def merged(name, updates=None, weights=None, extras=None, **options) -> torch.Te
     """ΔW (6, 8) of a registered method; grams are given, Fisher is ΔW_k²."""
     updates = updates or clients()
     made = list(updates.values())
-    given = {"grams": lambda layer: gram, "fisher": lambda layer: lambda k: made[k].dense(layer) ** 2} | (extras or {})
+    given = {"gram": lambda layer: gram, "fisher": lambda layer: lambda k: made[k].dense(layer) ** 2} | (extras or {})
     method = METHODS[name]
     return method.merge(stacks(updates, weights, given), parse(method.options, options, name)).dense(LAYER)
 

@@ -81,10 +81,10 @@ def extras_of(updates, needs) -> dict:
     judge = QuadraticJudge(updates)
     made = {
         "rng": lambda layer: lambda name: torch.Generator().manual_seed(zlib.crc32(f"rng {name} {layer}".encode())),
-        "gradients": lambda layer: lambda k: random("gradient", clients[k], layer, one.shape(layer)),
+        "gradient": lambda layer: lambda k: random("gradient", clients[k], layer, one.shape(layer)),
         "root": lambda layer: random("root", "server", layer, one.shape(layer)),
         "anchors": lambda layer: judge,
-        "grams": lambda layer: lambda k: gram(clients[k], layer),
+        "gram": lambda layer: lambda k: gram(clients[k], layer),
         "fisher": lambda layer: lambda k: random("fisher", clients[k], layer, one.shape(layer)) ** 2 + 0.01,
     }
     return {need: made[need] for need in sorted(needs) if need != "counts"}

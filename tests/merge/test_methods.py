@@ -216,8 +216,10 @@ def test_a_method_that_is_not_valid_for_the_cohort_says_why():
 def test_registration_refuses_mistakes():
     with pytest.raises(SapError, match="registered twice"):
         merge_method("mean", paper="x", family="average")(lambda stack, options: None)
-    with pytest.raises(TypeError, match="does not exist"):
+    with pytest.raises(TypeError, match=r"merge method new: needs must be among \('counts', .*was \['labels'\]"):
         merge_method("new", paper="x", family="average", needs={"labels"})
+    with pytest.raises(TypeError, match="does not exist"):
+        merge_method("new", paper="x", family="average", scope="client")
 
 
 def test_mean_and_sum_stay_low_rank_and_product_of_means_keeps_the_rank():
@@ -271,6 +273,6 @@ def test_a_method_reads_only_what_its_options_ask_for():
         ("ties", {"weights": "samples"}, {"counts"}),
         ("knots", {}, set()),
         ("knots", {"inner": "dare_ties"}, {"rng"}),
-        ("regmean", {}, {"grams"}),
+        ("regmean", {}, {"gram"}),
     ):
         assert METHODS[name].needed(parse(METHODS[name].options, options, name)) == needs

@@ -44,7 +44,7 @@ def test_regmean_has_the_closed_form_numbers(alpha, numbers):
 def test_regmean_solves_the_least_squares_problem_on_the_inputs_themselves():
     inputs = [random(20, 8, seed=k) for k in range(3)]
     updates = clients()
-    extras = {"grams": lambda layer: lambda k: inputs[k].T @ inputs[k] / 20}
+    extras = {"gram": lambda layer: lambda k: inputs[k].T @ inputs[k] / 20}
     answers = torch.cat([x @ update.dense(LAYER).T for x, update in zip(inputs, updates.values(), strict=True)])
     want = torch.linalg.lstsq(torch.cat(inputs), answers).solution.T
     torch.testing.assert_close(run("regmean", updates, extras, alpha=1.0, ridge=0.0).dense(LAYER), want)
@@ -53,7 +53,7 @@ def test_regmean_solves_the_least_squares_problem_on_the_inputs_themselves():
 @pytest.mark.parametrize("alpha", [0.0, 0.95, 1.0])
 @pytest.mark.parametrize("ridge", [0.0, 1e-6, 0.1])
 def test_one_gram_for_all_clients_makes_regmean_the_mean(alpha, ridge):
-    extras = {"grams": lambda layer: lambda k: gram(1)}
+    extras = {"gram": lambda layer: lambda k: gram(1)}
     found = run("regmean", clients(), extras, alpha=alpha, ridge=ridge).dense(LAYER)
     torch.testing.assert_close(found, merged("mean"))
 
@@ -74,7 +74,7 @@ def test_regmean_turns_with_its_outputs_and_its_inputs():
     turned = {
         name: Update({LAYER: Factors(update[LAYER].A @ Q.T, P @ update[LAYER].B)}) for name, update in clients().items()
     }
-    extras = {"grams": lambda layer: lambda k: Q @ gram(k) @ Q.T}
+    extras = {"gram": lambda layer: lambda k: Q @ gram(k) @ Q.T}
     found = run("regmean", turned, extras, alpha=1.0).dense(LAYER)
     torch.testing.assert_close(found, P @ merged("regmean", alpha=1.0) @ Q.T)
 
@@ -89,7 +89,7 @@ def test_regmean_stays_low_rank():
 def test_grams_of_too_few_inputs_need_the_ridge(alpha):
     silent = torch.diag(torch.tensor([1.0, 2.0, 0.0, 4.0], dtype=torch.float64))  # nobody's third input moves
     updates = one_layer(random(3, 4, seed=0), random(3, 4, seed=1))
-    extras = {"grams": lambda layer: lambda k: silent * (k + 1)}
+    extras = {"gram": lambda layer: lambda k: silent * (k + 1)}
     with pytest.raises(SapError, match=r"layer layer: the Grams of client0, client1 .* singular .* Raise .* ridge"):
         run("regmean", updates, extras, alpha=alpha, ridge=0.0)
     found = run("regmean", updates, extras, alpha=alpha).dense("layer")
@@ -102,7 +102,7 @@ def test_single_precision_updates_survive_grams_beyond_single_precision():
     """Condition number 1e7, as of real activations with a dominant mean: solved in float64, only ΔW is rounded."""
     spread = torch.logspace(0, -7, 8, dtype=torch.float64)
     grams = [Q @ spread.diag() @ Q.T for Q in (torch.linalg.qr(random(8, 8, seed=1) + k / 50).Q for k in range(3))]
-    extras = {"grams": lambda layer: grams.__getitem__}
+    extras = {"gram": lambda layer: grams.__getitem__}
     exact = run("regmean", clients(), extras, alpha=1.0, ridge=0.0).dense(LAYER)
     single = {client: update.to(torch.float32) for client, update in clients().items()}
     found = run("regmean", single, extras, alpha=1.0, ridge=0.0).dense(LAYER)
@@ -148,7 +148,7 @@ def test_projected_grams_and_full_ones_give_the_same_b_step():
 def test_lorm_keeps_the_rank_where_a_factor_is_shared():
     for shared in ("shared_a", "shared_b"):
         updates = clients(**{shared: True})
-        entry = run("lorm", updates, {"grams": lambda layer: gram})[LAYER]
+        entry = run("lorm", updates, {"gram": lambda layer: gram})[LAYER]
         assert (entry.A.shape, entry.B.shape) == ((2, 8), (6, 2))
 
 
@@ -270,7 +270,7 @@ def mix(updates, *weights) -> Update:
 
 
 def judged(name, updates, judge, gradients=None, **options):
-    extras = {"anchors": lambda layer: judge, "gradients": lambda layer: lambda k: gradients[k][layer]}
+    extras = {"anchors": lambda layer: judge, "gradient": lambda layer: lambda k: gradients[k][layer]}
     return run(name, updates, {need: extras[need] for need in METHODS[name].needs}, **options)
 
 

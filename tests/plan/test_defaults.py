@@ -14,13 +14,11 @@ import yaml
 from sap.compose import Composer, merge_point
 from sap.merge._api import METHODS
 from sap.mergetool import Request
-from sap.plan.choices import FIELDS, field, read_point
-from sap.plan.options import PointOptions
-from sap.plan.points import _SWEPT
+from sap.plan.choices import read_point
 from sap.plan.settings import schema
-from sap.point import DEFAULTS
 from sap.prune.mask import Rule
 from sap.saliency.judge import AnchorJudge
+from sap.setting import DEFAULTS, FIELDS, SWEPT
 from sap.update import Factors, Update
 
 ROOT = Path(__file__).parents[2]
@@ -36,13 +34,12 @@ def updates() -> dict[str, Update]:
     }
 
 
-def test_every_swept_field_has_the_default_of_the_schema():
+def test_every_field_is_swept_and_has_the_default_of_the_schema():
     declared = schema()["properties"]["points"]["items"]["properties"]
-    assert set(DEFAULTS) == set(_SWEPT) - UNDER_ATTACK
-    for name in set(_SWEPT) - UNDER_ATTACK - {"merge"}:
-        assert declared[name]["default"] == [DEFAULTS[name]], name
-    assert declared["merge"]["default"] == [DEFAULTS["merge"]["method"]]
-    assert {field.name for field in dataclasses.fields(PointOptions)} >= set(DEFAULTS) - {"merge"}
+    assert sorted(SWEPT) == sorted(FIELDS)
+    assert set(DEFAULTS) == set(SWEPT) - UNDER_ATTACK
+    for name, field in FIELDS.items():
+        assert declared[name]["default"] == [field.default], name
 
 
 def test_masks_and_the_judge_take_the_same_defaults():
@@ -60,7 +57,6 @@ def test_the_merge_tools_flags_have_the_defaults_of_the_library(monkeypatch):
     request = {item.name: item.default for item in dataclasses.fields(Request) if item.name != "out"}
     assert {name: getattr(args, name) for name in request} == request
     assert args.method == DEFAULTS["merge"]["method"]
-    assert {name: field(name)["default"] for name in FIELDS} == {name: DEFAULTS[name] for name in FIELDS}
     assert read_point(args.method, [], {}) == {"merge": {"method": "mean"}, "scale": 1.0}
 
 

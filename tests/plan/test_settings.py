@@ -65,7 +65,11 @@ from sap.plan.settings import load_settings
         ("points.1.unit", "layer", "points[1]: unit layer drops whole layers of the model. Set scope: model."),
         ("points.1.rescale", "robustmerge", "points[1]: rescale robustmerge lifts rank-1 components"),
         ("points.2.criterion", "wanda", "points[2]: wanda is measured on the dense update. Set space: delta."),
-        ("points.1.prune_top", 0.6, "points[1].prune_top is a part of prune_ratio, so it must be at most 0.5, got 0.6"),
+        (
+            "points.1.prune_top",
+            0.6,
+            "points[1]: prune_top is a part of prune_ratio, so it must be at most 0.5, got 0.6",
+        ),
         ("points.1.prune_ratio", [0.5, 0.7], "points[1].label must name one point, but the block makes 2"),
         ("points.0.views", "mian", "points[0].views[0]: unknown value 'mian'"),
         ("points", "mean", "points must be a list"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sap.errors import SapError
-from sap.prune._api import CRITERIA, NEEDS, criterion, describe
+from sap.prune._api import CRITERIA, CRITERION_NEEDS, criterion, describe
 
 
 def random(seed, *shape):
@@ -129,5 +129,5 @@ def test_the_description_is_plain_and_complete():
         "needs": ["rng"],
         "signed": False,
     }
-    assert all(entry["summary"] and set(entry["needs"]) <= set(NEEDS) for entry in found.values())
+    assert all(entry["summary"] and set(entry["needs"]) <= set(CRITERION_NEEDS) for entry in found.values())
     assert [name for name, entry in found.items() if entry["signed"]] == ["taylor_signed"]

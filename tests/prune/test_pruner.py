@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from sap.compose import Composer
 from sap.errors import SapError
 from sap.prune._api import CRITERIA
 from sap.prune.mask import Rule
@@ -103,8 +104,9 @@ def test_what_stays_is_untouched(rule):
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_every_criterion_works_wherever_its_needs_exist(rule, criterion):
     if rule["space"] == "factors" and CRITERIA[criterion].needs & {"fisher", "gram"}:
-        with pytest.raises(SapError, match=f"criterion {criterion} scores entries of the dense ΔW. Set space: delta"):
-            prune(rule | {"criterion": criterion})
+        composer = Composer({"art": client()}, None, gradients, statistics=statistics)
+        with pytest.raises(SapError, match=f"{criterion} is measured on the dense update. Set space: delta"):
+            composer.prune(POINT | rule | {"criterion": criterion}, "art")
     else:
         found = Update(prune(rule | {"criterion": criterion}))
         assert 0 < found.norm() < client().norm() * 1.5
@@ -262,21 +264,28 @@ def test_fields_that_are_absent_take_their_defaults():
 @pytest.mark.parametrize(
     ("point", "words"),
     [
-        ({"scope": "rows"}, "unknown scope 'rows'. Did you mean 'row'"),
-        ({"unit": "rank"}, "unknown unit 'rank'.*Known: entry, row, component, layer"),
-        ({"count": "ceil"}, "unknown count 'ceil'"),
-        ({"scope": "row", "unit": "row"}, "scope row compares the entries of a row, got unit row. Set unit: entry"),
-        ({"unit": "layer"}, "unit layer needs layers to compare, got scope layer. Set scope: model"),
-        ({"unit": "component"}, "got space delta. Set space: factors"),
-        ({"prune_ratio": 0.2, "prune_top": 0.3}, "prune_top is a part of prune_ratio 0.2, got 0.3"),
-        ({"prune_top": -0.1}, "prune_top is a part of prune_ratio 0.5, got -0.1"),
-        ({"rescale": "robustmerge"}, "Set space: factors and unit: entry"),
-        ({"criterion": "obd", "space": "factors"}, "criterion obd scores entries of the dense ΔW. Set space: delta"),
+        ({"scope": "rows"}, "scope: unknown value 'rows'. Did you mean 'row'"),
+        ({"unit": "rank"}, "unit: unknown value 'rank'.*Known: entry, row, component, layer"),
+        ({"count": "ceil"}, "count: unknown value 'ceil'"),
+        ({"scope": "row", "unit": "row"}, "scope row cuts inside each output row, so its unit is the entry. Set unit"),
+        ({"unit": "layer"}, "unit layer drops whole layers of the model. Set scope: model"),
+        ({"unit": "component"}, "unit component drops rank-1 components, which only factors have. Set space: factors"),
+        ({"prune_ratio": 0.2, "prune_top": 0.3}, "part of prune_ratio, so it must be at most 0.2, got 0.3"),
+        ({"prune_top": -0.1}, "prune_top must be at least 0, got -0.1"),
+        ({"rescale": "robustmerge"}, "rescale robustmerge lifts rank-1 .* Set space: factors, unit: entry"),
+        ({"rescale": "robustmerge", "space": "factors", "unit": "component"}, "rescale robustmerge lifts rank-1"),
+        ({"criterion": "obd", "space": "factors"}, "obd is measured on the dense update. Set space: delta"),
+        ({"criterion": "taylor_signed", "reduction": "mean_of_absolute"}, "taylor_signed needs the gradient's sign"),
+        ({"merge": {"method": "product_of_means"}}, "product_of_means merges factors, but pruning in space delta"),
     ],
 )
 def test_points_that_no_mask_could_obey_are_refused_in_a_sentence(point, words):
+    """By the library, whether it merges the client or prunes it alone, in the words of the config."""
+    composer = Composer({"art": client()}, None, gradients)
     with pytest.raises(SapError, match=words):
-        prune(point)
+        composer.merge(POINT | point)
+    with pytest.raises(SapError, match=words):
+        composer.prune(POINT | point, "art")
 
 
 @pytest.mark.parametrize(

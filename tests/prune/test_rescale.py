@@ -131,12 +131,6 @@ def test_robustmerge_leaves_a_component_alone_whose_row_of_a_is_gone():
     assert torch.equal(apply("robustmerge", before, after).B[:, 0], after.B[:, 0])
 
 
-@pytest.mark.parametrize(("made", "unit"), [(dense, "entry"), (factors, "component")])
-def test_robustmerge_refuses_what_has_no_masked_a(made, unit):
-    with pytest.raises(SapError, match="Set space: factors and unit: entry"):
-        apply("robustmerge", *made(), Rule(0.5, unit=unit))
-
-
 def test_an_unknown_rescale_names_the_known_ones():
     with pytest.raises(SapError, match="Known: none, inverse_density, frobenius, frobenius_model, l1, robustmerge"):
         apply("norm", *dense())

@@ -18,7 +18,7 @@ KINDS = ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.
 LAYERS = tuple(f"visual.transformer.resblocks.{depth}.{kind}" for depth in range(4) for kind in KINDS)
 GAIN = {"none": 0.0, "taylor_absolute": 0.025, "taylor_signed": 0.01, "magnitude": 0.012, "random": 0.005}
 
-NEEDS = {"taylor_absolute": ["gradient"], "taylor_signed": ["gradient"], "regmean": ["grams"], "weighted": ["counts"]}
+NEEDS = {"taylor_absolute": ["gradient"], "taylor_signed": ["gradient"], "regmean": ["gram"], "weighted": ["counts"]}
 
 
 def write_experiment(

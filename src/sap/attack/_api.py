@@ -20,27 +20,26 @@ from sap.config import parse, schema_of
 from sap.errors import SapError
 from sap.factors import is_finite, tensors_of
 from sap.io import seed_of
+from sap.needs import check_needs
 from sap.registry import Registry, unknown
 from sap.update import Update, check_alike
 
-NEEDS = {
-    "honest": "honest: the uploads of all honest clients; without this need the mapping is empty",
-    "rng": "extras.rng: name -> torch.Generator of this attacker, on the CPU; name it after the layer",
-    "gradients": "extras.gradients: Update -> {layer: (m, n)}, gradient of the anchor loss at the update's own weights",
-    "root": "extras.root: () -> {layer: (m, n)}, minus the gradient of the anchor loss at zero-shot",
-}
-Gradients = Callable[[Update], Mapping[str, Tensor]]
+ATTACK_NEEDS = ("honest", "rng", "gradient", "root")
+Gradient = Callable[[Update], Mapping[str, Tensor]]
 Root = Callable[[], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What an attack on updates may read besides uploads. What it declared no need of is None, whatever its type."""
+    """What an attack on updates may read besides uploads. What it declared no need of is None, whatever its type.
+
+    rng: name of a layer -> generator of this attacker; gradient: Update -> {layer: (m, n)}; root: () -> {layer: (m, n)}
+    """
 
     n_clients: int
     n_attackers: int
     rng: Callable[[str], torch.Generator]
-    gradients: Gradients
+    gradient: Gradient
     root: Root
 
 
@@ -66,11 +65,10 @@ def attack(
 ) -> Callable:
     """Register an attack on updates.
 
-    `options`: dataclass of `sap.config.option` fields; `needs`: keys of NEEDS, nothing else is passed; `colludes`: all
-    attackers send the same update, so the function does not read `own`.
+    `options`: dataclass of `sap.config.option` fields; `needs`: of ATTACK_NEEDS (see sap.needs), the rest is None;
+    `colludes`: all attackers send the same update, so the function does not read `own`.
     """
-    if not set(needs) <= set(NEEDS):
-        raise TypeError(f"attack {name}: needs must be among {tuple(NEEDS)}, was {needs!r}")
+    check_needs(f"attack {name}", needs, ATTACK_NEEDS)
 
     def register(function: Callable[..., Update]) -> Callable[..., Update]:
         _add(name, function, function, citation, options, frozenset(needs), colludes)
@@ -100,13 +98,13 @@ def attack_updates(
     updates: Mapping[str, Update],
     attackers: Sequence[str],
     seed: int,
-    gradients: Gradients | None = None,
+    gradient: Gradient | None = None,
     root: Root | None = None,
 ) -> dict[str, Update]:
     """`updates` with those of `attackers` replaced by what they send instead; the clients keep their order.
 
     The honest are all other clients, at least one. `seed` decides every draw, together with the names of attack and
-    attacker. `gradients` and `root`: see NEEDS; None where this run has no anchors.
+    attacker. `gradient` and `root`: see `Extras`; None where this run has no anchors.
     Raises SapError for names and options that do not exist, an attack on labels, a need that is not met, and for a
     result that is not finite.
     """
@@ -121,7 +119,7 @@ def attack_updates(
     honest = {client: update for client, update in updates.items() if client not in attackers}
     if not honest:
         raise SapError(f"attack.{name}: all {len(updates)} clients attack. Name at least one client less.")
-    offered = {"gradients": gradients, "root": root}
+    offered = {"gradient": gradient, "root": root}
     for need in sorted(entry.needs & offered.keys()):
         if offered[need] is None:
             raise SapError(f"attack.{name} needs {need}, which this run does not have. Choose another attack.")

@@ -41,13 +41,13 @@ class Options:
     iterations: int = option(3, "how often the mask is drawn at the gradient of what it left", low=1)
 
 
-@attack("adaptive", citation="arXiv:2002.08347", options=Options, needs={"honest", "gradients", "root"})
+@attack("adaptive", citation="arXiv:2002.08347", options=Options, needs={"honest", "gradient", "root"})
 def adaptive(own: Update, honest: Mapping[str, Update], options: Options, extras: Extras) -> Update:
     """The negated update on entries of high saliency, tilted until the anchors trust it."""
     harm = own.scaled(-options.strength)
     sent = harm
     for _ in range(options.iterations):
-        gradients = extras.gradients(sent)
+        gradients = extras.gradient(sent)
         masks = {layer: _top((harm.dense(layer) * gradients[layer]).abs(), options.keep) for layer in harm}
         sent = _at_norms(_masked(harm, masks), harm.norms())
     root = Update(extras.root())

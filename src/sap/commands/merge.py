@@ -7,10 +7,10 @@ from typing import Any
 
 from sap.errors import SapError
 from sap.escape import terminal
-from sap.plan.choices import FIELDS, field, list_methods, read_point
+from sap.plan.choices import FLAGS, list_methods, read_point
 from sap.plan.settings import schema
-from sap.point import DEFAULTS
 from sap.provenance import Clock, save_meta
+from sap.setting import DEFAULTS, FIELDS
 
 
 def parser(make: Callable[..., argparse.ArgumentParser] = argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -21,8 +21,8 @@ def parser(make: Callable[..., argparse.ArgumentParser] = argparse.ArgumentParse
     made.add_argument("--method", default=DEFAULTS["merge"]["method"], help="how to merge; default: %(default)s")
     made.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="an option of the method")
     made.add_argument("--weights", nargs="+", type=float, metavar="W", help="sample count or share of each adapter")
-    for name in FIELDS:
-        made.add_argument(f"--{name.replace('_', '-')}", metavar="X", help=field(name)["description"])
+    for name in FLAGS:
+        made.add_argument(f"--{name.replace('_', '-')}", metavar="X", help=FIELDS[name].help)
     made.add_argument("--as", dest="form", choices=("adapter", "delta", "checkpoint"), default="adapter")
     made.add_argument("--rank", type=int, metavar="R", help="best approximation of the merged update by this rank")
     made.add_argument("--base", type=Path, metavar="CHECKPOINT", help="file or open_clip folder for --as checkpoint")
@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> None:
     elif args.plan:
         merge_plan(args)
     else:
-        point = read_point(args.method, args.set, {name: getattr(args, name) for name in FIELDS})
+        point = read_point(args.method, args.set, {name: getattr(args, name) for name in FLAGS})
         from sap.mergetool import Request, merge_adapters
 
         names = ("out", "form", "rank", "base", "missing", "any_base", "force", "seed")

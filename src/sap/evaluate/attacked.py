@@ -85,7 +85,7 @@ class Scenarios:
                     self._honest,
                     names,
                     self._plan.seed,
-                    gradients=lambda update: judge.gradients(update)[1],
+                    gradient=lambda update: judge.gradients(update)[1],
                     root=lambda: judge.root(self._honest[names[0]]),
                 )
                 found = {name: _as_upload(sent[name], self._honest[name]) for name in names}

@@ -1,6 +1,7 @@
 """The points that the claims name, found by their settings."""
 
 from sap.report.frame import Results
+from sap.setting import ANCHORED, FIELDS
 
 
 class NotTestable(Exception):
@@ -31,8 +32,8 @@ def variant(results: Results, point: str, what: str, **changes: object) -> str:
     """The clean point that differs from `point` in `changes` alone; anchors count where both sides read them."""
     names = ["merge", "criterion", "space", "prune_ratio", "scope", "unit", "rescale", "scale", "control"]
     wanted = {name: results.points.loc[point, name] for name in names} | changes
-    anchored = ["alignment", "reduction", "anchor_size", "anchor_draw"]
     if str(wanted["criterion"]).startswith("taylor"):
+        anchored = [name for name, field in FIELDS.items() if field.when == ANCHORED]
         wanted = {name: results.points.loc[point, name] for name in anchored} | wanted
     return find(results, what, **wanted)
 

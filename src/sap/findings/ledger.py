@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sap.findings.main import statistics_bytes, upload_bytes
+from sap.needs import NEEDS, STATISTICS, from_source
 from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.scores import uses_anchors
@@ -17,16 +18,7 @@ NOTES = (
     "the public anchors cost no upload. All rows: one round, no image and no label leaves a client, no target image "
     "is read.",
 )
-STATISTICS = {"grams": "Gram matrices", "gram": "Gram matrices", "fisher": "diagonal Fisher information"}
 ON = {"client": "on each client's images", "anchors": "on the anchors"}
-OTHERS = {
-    "counts": "sample counts",
-    "gradient": "anchor gradients",
-    "gradients": "anchor gradients",
-    "root": "anchor gradient at zero-shot",
-    "anchors": "anchor loss of merged models",
-    "rng": "a random draw",
-}
 
 
 def ledger_frame(results: Results) -> pd.DataFrame:
@@ -35,15 +27,16 @@ def ledger_frame(results: Results) -> pd.DataFrame:
     records: list[dict[str, Any]] = []
     for point in results.in_view("main"):
         settings = results.points.loc[point]
-        needs = settings["needs"] if settings["criterion"] != "none" else set(settings["needs"]) - {"gradient"}
-        measured = sorted({STATISTICS[need] for need in needs if need in STATISTICS})
+        measured = from_source(STATISTICS, settings["needs"])
+        others = [need for need in settings["needs"] if need not in measured]
+        titles = " and ".join(sorted(NEEDS[need].title for need in measured))
         anchors = uses_anchors(results, point)
         records.append(
             {
                 "method": settings["label"],
-                "reads": ", ".join(dict.fromkeys(OTHERS[need] for need in needs if need in OTHERS)),
+                "reads": ", ".join(NEEDS[need].title for need in others),
                 "anchors": (settings["anchor_size"] or "all") if anchors else 0,
-                "statistics": f"{' and '.join(measured)} {ON[settings['statistics']]}" if measured else "",
+                "statistics": f"{titles} {ON[settings['statistics']]}" if measured else "",
                 "adapter_bytes": adapter,
                 "statistics_bytes": statistics_bytes(results, point) if measured else 0.0,
             }

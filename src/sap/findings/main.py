@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sap.needs import STATISTICS, from_source
 from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.scores import client_grids, domain_columns, grid, shrunk_control, summary, uses_anchors
@@ -152,7 +153,7 @@ def upload_bytes(results: Results) -> float:
 
 def statistics_bytes(results: Results, point: str) -> float:
     """Bytes of Grams or Fisher information that one client sends besides its adapter; 0 for most methods."""
-    if not {"grams", "gram", "fisher"} & set(results.points.loc[point, "needs"]):
+    if not from_source(STATISTICS, results.points.loc[point, "needs"]):
         return 0.0
     layers = results.audit[results.audit["point"] == point]
     return layers.groupby(["target", "seed"])["upload_bytes"].sum().mean() if len(layers) else np.nan

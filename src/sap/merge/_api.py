@@ -12,18 +12,12 @@ from typing import Any
 
 from sap.config import schema_of
 from sap.errors import SapError
+from sap.needs import check_needs
 from sap.registry import Registry
 from sap.update import Stack, Update
 
-NEEDS = {
-    "counts": "stack.weights are shares by sample count; without this need they are 1/K",
-    "rng": "extras['rng']: name -> torch.Generator of this layer, on the CPU; name it after the client that draws",
-    "gradients": "extras['gradients']: k -> (m, n), client k's gradient of the anchor loss at its own weights",
-    "root": "extras['root']: (m, n), minus the gradient of the anchor loss at zero-shot: the server's own step",
-    "anchors": "extras['anchors']: judges an update on the anchors, see sap.saliency.judge; the same for every layer",
-    "grams": "extras['grams']: k -> (n, n), mean Gram XᵀX / rows of the layer's inputs in client k's own model",
-    "fisher": "extras['fisher']: k -> (m, n), diagonal Fisher information of client k's own model",
-}
+OF_CLIENTS = ("gradient", "gram", "fisher")  # extras of a stack: a function of k, the number of a client
+MERGE_NEEDS = ("counts", "rng", *OF_CLIENTS, "root", "anchors")
 FAMILIES = ("average", "task vectors", "subspace", "statistics", "sensitivity", "robust")
 
 
@@ -107,8 +101,10 @@ def merge_method(
 
     `paper`: citation; `family`: one of FAMILIES; `options`: dataclass of `sap.config.option` fields; `space`: "delta"
     reads stack.dense (or factors where they exist), "factors" must have stack.factors; `scope`: "layer" is called with
-    one Stack, "model" with {layer: Stack} and returns {layer: ΔW}; `needs`: keys of NEEDS, nothing else is passed; a
-    mapping says with which options: {"counts": {"weights": ("samples",)}};
+    one Stack, "model" with {layer: Stack} and returns {layer: ΔW};
+    `needs`: of MERGE_NEEDS (see sap.needs), nothing else is passed; a mapping says with which options:
+    {"counts": {"weights": ("samples",)}}. `counts` are in stack.weights, the others in stack.extras: OF_CLIENTS as
+    k -> tensor, `rng` as name -> generator of this layer, to be named after the client that draws, the rest as it is;
     `check(n_clients, options)`: a rule of `sap.validity`, which the plan asks, too, before anything runs: a sentence if
     the method is not valid (Krum: n ≥ 2f+3), else None;
     `average`: K equal clients give that client; `homogeneous`: c · every ΔW_k gives c · ΔW for c > 0.
@@ -118,9 +114,9 @@ def merge_method(
     """
     if family not in FAMILIES:
         raise TypeError(f"merge method {name}: family must be one of {FAMILIES}, was {family!r}")
-    if space not in ("delta", "factors") or scope not in ("layer", "model") or not set(needs) <= set(NEEDS):
-        raise TypeError(f"merge method {name}: space {space!r}, scope {scope!r} or needs {needs!r} does not exist")
-
+    if space not in ("delta", "factors") or scope not in ("layer", "model"):
+        raise TypeError(f"merge method {name}: space {space!r} or scope {scope!r} does not exist")
+    check_needs(f"merge method {name}", needs, MERGE_NEEDS)
     if check and check.__module__ != "sap.validity":
         raise TypeError(f"merge method {name}: its check must be a function of sap.validity, which the plan can ask")
     conditions = {need: dict(needs[need]) if isinstance(needs, Mapping) else {} for need in sorted(needs)}

@@ -31,7 +31,7 @@ def solved(stack: Stack, rows: Callable[[int], Tensor], alpha: float, ridge: flo
     plain, right, grams = list[Tensor](), list[Tensor](), list[Tensor]()
     for client in range(len(stack.clients)):
         x = rows(client)
-        gram = shrunk(stack.extras["grams"](client).to(x.device), alpha)
+        gram = shrunk(stack.extras["gram"](client).to(x.device), alpha)
         plain.append(x.double())
         right.append(times(plain[-1], gram))
         grams = [grams[0].add_(gram)] if client else [gram]

@@ -52,7 +52,7 @@ def _uploads(options: Options, m: int, n: int, r: int) -> int:
     family="statistics",
     options=Options,
     space="factors",
-    needs={"grams"},
+    needs={"gram"},
     check=one_shared_factor,
     uploads=_uploads,
 )
@@ -80,7 +80,7 @@ def _b_step(stack: Stack, alpha: float, ridge: float) -> Factors:
     wide = A.double()
     plain = right = total = wide.new_zeros(())
     for client, factors in enumerate(stack.factors):
-        gram = shrunk(stack.extras["grams"](client).to(A.device), alpha)
+        gram = shrunk(stack.extras["gram"](client).to(A.device), alpha)
         K = times(wide, gram) @ wide.T
         B = factors.B.double()
         plain, right, total = plain + B, right + B @ K, total + K

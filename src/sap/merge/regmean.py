@@ -32,7 +32,7 @@ class Options:
     paper="arXiv:2212.09849",
     family="statistics",
     options=Options,
-    needs={"grams"},
+    needs={"gram"},
     uploads=lambda options, m, n, r: n if options.alpha == 0 else n * n,
 )
 def regmean(stack: Stack, options: Options) -> Entry:

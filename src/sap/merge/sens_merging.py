@@ -43,7 +43,7 @@ class Options:
     family="sensitivity",
     options=Options,
     scope="model",
-    needs={"gradients", "anchors"},
+    needs={"gradient", "anchors"},
     homogeneous=False,
 )
 def sens_merging(stacks: Mapping[str, Stack], options: Options) -> dict[str, Entry]:
@@ -60,7 +60,7 @@ def _sensitivities(stack: Stack) -> Tensor:
     found = []
     for client in range(len(stack.clients)):
         delta = stack.delta(client)
-        found.append((delta * stack.extras["gradients"](client).to(delta)).abs_().sum(dtype=torch.float64).item())
+        found.append((delta * stack.extras["gradient"](client).to(delta)).abs_().sum(dtype=torch.float64).item())
     return torch.tensor(found, dtype=torch.float64)
 
 

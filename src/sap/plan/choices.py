@@ -7,25 +7,20 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sap.combinations import refusal
 from sap.config import validate, with_defaults
 from sap.errors import SapError
 from sap.plan.settings import schema
-from sap.point import DEFAULTS
 from sap.registry import unknown
+from sap.setting import DEFAULTS, FIELDS, complete
 
 MET = {"counts", "rng"}  # needs that adapters and their weights meet
 PRUNING = ("prune_ratio", "space", "rescale")
-FIELDS = ("criterion", *PRUNING, "scale")
-
-
-def field(name: str) -> dict[str, Any]:
-    """Schema of one value of a point's field, with the field's own description and default."""
-    declared = schema()["properties"]["points"]["items"]["properties"][name]
-    return declared["items"] | {"description": declared["description"], "default": declared["default"][0]}
+FLAGS = ("criterion", *PRUNING, "scale")  # fields of a point (sap.setting) that the tool has
 
 
 def read_point(method: str, options: Sequence[str], given: Mapping[str, str | None]) -> dict[str, Any]:
-    """The point of `--method`, `--set OPTION=VALUE ...` and the flags of FIELDS (None: not given), all checked."""
+    """The point of `--method`, `--set OPTION=VALUE ...` and the FLAGS (None: not given), all checked."""
     methods, criteria = schema()["$defs"]["merge"], schema()["$defs"]["criteria"]
     if method not in methods:
         raise SapError(f"--method: {unknown('merge method', method, _runnable(methods))}")
@@ -37,9 +32,9 @@ def read_point(method: str, options: Sequence[str], given: Mapping[str, str | No
             raise SapError(f"--set must be OPTION=VALUE, such as density=0.2, got {text!r}.")
         chosen[name] = _value(value, declared["properties"].get(name, {}))
     validate(chosen, declared, f"--set ({method})")
-    values = {name: _value(text, field(name)) for name, text in given.items() if text is not None}
+    values = {name: _value(text, FIELDS[name].schema) for name, text in given.items() if text is not None}
     for name, value in values.items():
-        validate(value, field(name), f"--{name.replace('_', '-')}")
+        validate(value, FIELDS[name].schema, f"--{name.replace('_', '-')}")
     point = {
         "merge": {"method": method, **with_defaults(chosen, declared)},
         "scale": values.pop("scale", DEFAULTS["scale"]),
@@ -52,7 +47,11 @@ def read_point(method: str, options: Sequence[str], given: Mapping[str, str | No
     if criterion not in criteria:
         raise SapError(f"--criterion: {unknown('criterion', criterion, ['none', *_runnable(criteria)])}")
     _check_needs(f"--criterion {criterion}", criteria[criterion]["needs"])
-    return point | {"criterion": criterion} | {name: values.get(name, field(name)["default"]) for name in PRUNING}
+    point |= {"criterion": criterion} | {name: values.get(name, DEFAULTS[name]) for name in PRUNING}
+    problem = refusal(complete(point), criteria[criterion], methods[method])
+    if problem:
+        raise SapError(problem)
+    return point
 
 
 def list_methods() -> list[str]:

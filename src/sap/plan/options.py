@@ -1,4 +1,4 @@
-"""What one block of `points` may say. Every field with a list is swept: a block is the product of its lists."""
+"""The sections of the config, and what a block of `points` says beside the settings that it sweeps (sap.setting)."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,6 @@ from sap.config import option
 from sap.data.options import AnchorOptions, CorruptionOptions, DataOptions, PartitionOptions
 from sap.evaluate.options import EvaluateOptions
 from sap.measure.options import MeasureOptions
-from sap.point import DEFAULTS
 from sap.train.options import TrainOptions
 
 VIEWS = (
@@ -28,7 +27,7 @@ VIEWS = (
 
 @dataclass(frozen=True)
 class PointOptions:
-    """Methods and criteria are checked against their registries; `merge` is a name or {method: name, option: value}."""
+    """What becomes of the points of a block; the block is the product of its other lists."""
 
     views: tuple[str, ...] = option(
         ("main",),
@@ -40,90 +39,6 @@ class PointOptions:
     label: str | None = option(None, "name in tables; null writes one from the settings")
     seeds: tuple[int, ...] | None = option(
         None, "training seeds that these points are judged at, of those that the experiment has; null takes all", low=0
-    )
-    attackers: tuple[str, ...] = option(
-        ("each",),
-        "who attacks: a client's name, several joined by +, or `each` client in turn; nobody where attack is none",
-        min_items=1,
-    )
-    attacker_weight: tuple[float | None, ...] = option(
-        (None,),
-        "weight of all attackers together in a weighted_mean, for the curve from 0 to 1; null leaves it to the merge",
-        low=0,
-        high=1,
-        min_items=1,
-    )
-    criterion: tuple[str, ...] = option(
-        (DEFAULTS["criterion"],), "what is pruned first; `none` leaves the updates whole", min_items=1
-    )
-    space: tuple[str, ...] = option(
-        (DEFAULTS["space"],), "score and mask on the dense ΔW, or on A and B", choices=("delta", "factors"), min_items=1
-    )
-    prune_ratio: tuple[float, ...] = option(
-        (DEFAULTS["prune_ratio"],), "ρ, share of entries set to zero", low=0, high=1, min_items=1
-    )
-    prune_top: tuple[float, ...] = option(
-        (DEFAULTS["prune_top"],),
-        "γ, share of the highest scores that goes, too (two-sided pruning); part of ρ",
-        low=0,
-        below=1,
-        min_items=1,
-    )
-    count: tuple[str, ...] = option(
-        (DEFAULTS["count"],), "how many entries ρ·N is", choices=("floor", "round"), min_items=1
-    )
-    unit: tuple[str, ...] = option(
-        (DEFAULTS["unit"],),
-        "what is kept or dropped as one: an entry, an output row, a rank-1 component (space factors), a whole layer",
-        choices=("entry", "row", "component", "layer"),
-        min_items=1,
-    )
-    scope: tuple[str, ...] = option(
-        (DEFAULTS["scope"],),
-        "one threshold per layer, one for the whole model, or one per output row",
-        choices=("layer", "model", "row"),
-        min_items=1,
-    )
-    rescale: tuple[str, ...] = option(
-        (DEFAULTS["rescale"],),
-        "`inverse_density` is 1/(1-ρ); `frobenius` and `l1` keep each layer's norm, `frobenius_model` the whole "
-        "update's; `robustmerge` lifts the rank-1 components (space factors)",
-        choices=("none", "inverse_density", "frobenius", "frobenius_model", "l1", "robustmerge"),
-        min_items=1,
-    )
-    alignment: tuple[str, ...] = option(
-        (DEFAULTS["alignment"],), "anchor loss behind the gradient", choices=("cosine", "contrastive"), min_items=1
-    )
-    reduction: tuple[str, ...] = option(
-        (DEFAULTS["reduction"],),
-        "|w · mean g| or mean |w · g_i|",
-        choices=("absolute_of_mean", "mean_of_absolute"),
-        min_items=1,
-    )
-    anchor_size: tuple[int, ...] = option(
-        (DEFAULTS["anchor_size"],), "anchor pairs; must be one of anchors.sizes", low=1, min_items=1
-    )
-    anchor_draw: tuple[int, ...] = option((DEFAULTS["anchor_draw"],), "which draw of the anchors", low=0, min_items=1)
-    statistics: tuple[str, ...] = option(
-        (DEFAULTS["statistics"],),
-        "whose inputs Grams and Fisher information are measured on: each client's own images, or the anchors",
-        choices=("client", "anchors"),
-        min_items=1,
-    )
-    rank: tuple[int | None, ...] = option(
-        (DEFAULTS["rank"],),
-        "best approximation of the merged update by this rank; null keeps it as it is",
-        low=1,
-        min_items=1,
-    )
-    scale: tuple[float, ...] = option(
-        (DEFAULTS["scale"],), "λ on the merged update; 0 is zero-shot", low=0, min_items=1
-    )
-    control: tuple[str, ...] = option(
-        (DEFAULTS["control"],),
-        "`shrunk`: the unpruned merge at the pruned one's layer norms; `restored`: the other way round",
-        choices=("none", "shrunk", "restored"),
-        min_items=1,
     )
 
 

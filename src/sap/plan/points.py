@@ -6,42 +6,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sap.combinations import refusal
 from sap.errors import SapError
+from sap.needs import STATISTICS, from_source
 from sap.plan.ids import make_id
 from sap.plan.settings import schema
-from sap.point import DEFAULTS
+from sap.setting import SWEPT, prunes, relevant, words
 
-_SWEPT = (
-    "attack",  # first: what an attack leaves of the clients is made once for all its points
-    "attackers",
-    "attacker_weight",
-    "criterion",
-    "space",
-    "unit",
-    "scope",
-    "count",
-    "statistics",
-    "alignment",
-    "reduction",
-    "anchor_draw",
-    "anchor_size",
-    "merge",
-    "rescale",
-    "control",
-    "rank",
-    "scale",
-    "prune_top",
-    "prune_ratio",  # last: neighbours then share scores and differ in one comparison
-)
 Gradient = tuple[str, str, int]  # alignment, reduction, anchor draw
 Measured = tuple[str, str]  # kind (gram, fisher), whose inputs (client, anchors)
 
-_GRADIENT_FIELDS = ("alignment", "reduction", "anchor_size", "anchor_draw")
-_PRUNE_FIELDS = ("space", "unit", "scope", "count", "rescale", "prune_ratio", "prune_top", "control")
-_ON_ANCHORS = {"gradients", "anchors", "root"}  # needs of merge methods that read the anchors
 _WITHOUT_ROWS = {"probe", "privacy"}  # views whose points are merged or pruned by a stage of their own, not judged
-_MEASURED_ON = {"client": "clients", "anchors": "anchors"}
-_MEASURED = {"grams": "gram", "gram": "gram", "fisher": "fisher"}  # needs of methods and criteria -> what is measured
 
 
 @dataclass(frozen=True)
@@ -104,7 +79,7 @@ def expand(
         found[point.id] = point
 
     for number, block in enumerate(blocks):
-        swept = {name: block[name] for name in _SWEPT}
+        swept = {name: block[name] for name in SWEPT}
         swept["attackers"] = [
             name for given in swept["attackers"] for name in (clients if given == "each" else (given,))
         ]
@@ -112,7 +87,12 @@ def expand(
         if block["label"] and size > 1:
             raise SapError(f"points[{number}].label must name one point, but the block makes {size}. Drop the label.")
         for values in itertools.product(*swept.values()):
-            settings = _relevant(dict(zip(swept, values, strict=True)), known)
+            chosen = dict(zip(swept, values, strict=True))
+            criterion = known["criteria"].get(chosen["criterion"], {})
+            problem = refusal(chosen, criterion, known["merge"][chosen["merge"]["method"]])
+            if problem:
+                raise SapError(f"points[{number}]: {problem}")
+            settings = _settings(chosen, known)
             if "alignment" in settings:
                 settings["saliency"] = saliency_id(gradient_of(settings))
             if "measured" in settings:
@@ -189,20 +169,7 @@ def describe(settings: Mapping[str, Any], methods: Mapping[str, Any]) -> str:
         text += " (" + ", ".join(f"{name} {_short(value)}" for name, value in special.items()) + ")"
     if settings["criterion"] != "none":
         text = f"{settings['criterion']} ρ={_short(settings['prune_ratio'])} → {text}"
-        for name in ("space", "scope", "rescale", "control"):
-            text += f", {settings[name]}" if settings[name] != DEFAULTS[name] else ""
-        text += f", unit {settings['unit']}" if settings["unit"] != DEFAULTS["unit"] else ""
-        text += f", γ={_short(settings['prune_top'])}" if settings["prune_top"] else ""
-        text += f", {settings['count']}" if settings["count"] != DEFAULTS["count"] else ""
-    if "alignment" in settings:
-        text += f", {settings['anchor_size']} anchors"
-        text += f", {settings['alignment']}" if settings["alignment"] != DEFAULTS["alignment"] else ""
-        text += f", {settings['reduction']}" if settings["reduction"] != DEFAULTS["reduction"] else ""
-        text += f", draw {settings['anchor_draw']}" if settings["anchor_draw"] else ""
-    if "measured" in settings:
-        text += f", measured on {_MEASURED_ON[settings['statistics']]}"
-    text += f", rank {settings['rank']}" if settings["rank"] is not None else ""
-    return text + (f", λ={_short(settings['scale'])}" if settings["scale"] != 1 else "")
+    return ", ".join([text, *words(settings)])
 
 
 def needs_of(settings: Mapping[str, Any], known: Mapping[str, Any]) -> set[str]:
@@ -219,6 +186,12 @@ def needs_of(settings: Mapping[str, Any], known: Mapping[str, Any]) -> set[str]:
     return read | set(known["criteria"][criterion]["needs"] if criterion != "none" else ())
 
 
+def read_by(settings: Mapping[str, Any], known: Mapping[str, Any]) -> set[str]:
+    """Those of a point's needs that its merge really reads: at ρ = 0 no criterion is asked."""
+    cut = settings["kind"] == "merge" and prunes(settings)
+    return needs_of(settings if cut else {**settings, "criterion": "none"}, known)
+
+
 def family_of(settings: Mapping[str, Any], known: Mapping[str, Any]) -> str | None:
     """Under which heading the point stands: `pruning`, else its merge method's family; None for references."""
     if settings["kind"] != "merge":
@@ -226,23 +199,12 @@ def family_of(settings: Mapping[str, Any], known: Mapping[str, Any]) -> str | No
     return "pruning" if settings["criterion"] != "none" else known["merge"][settings["merge"]["method"]]["family"]
 
 
-def _relevant(settings: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop the fields that criterion and merge method do not read; `measured` lists what they need measured."""
-    settings = {"kind": "merge"} | settings | {"attackers": settings["attackers"].split("+")}
+def _settings(values: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a point without what cannot matter; `measured` lists what its methods need measured."""
+    settings = {"kind": "merge", **values, "attackers": values["attackers"].split("+")}
     needs = needs_of(settings, known)
-    dropped: set[str] = set()
-    if settings["attack"] == "none":
-        dropped |= {"attack", "attackers", "attacker_weight"}
-    if settings["criterion"] == "none":
-        dropped |= set(_PRUNE_FIELDS)
-    if not needs & {"gradient", *_ON_ANCHORS}:
-        dropped |= set(_GRADIENT_FIELDS)
-    measured = sorted({_MEASURED[need] for need in needs & set(_MEASURED)})
-    if measured:
-        settings["measured"] = measured
-    else:
-        dropped.add("statistics")
-    return {name: value for name, value in settings.items() if name not in dropped}
+    measured = from_source(STATISTICS, needs)
+    return relevant(settings, needs) | ({"measured": measured} if measured else {})
 
 
 def _slug(settings: Mapping[str, Any]) -> str:

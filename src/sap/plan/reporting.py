@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from sap.failures import FAILED
-from sap.plan.points import attack_of, family_of, needs_of
+from sap.plan.points import attack_of, family_of, read_by
 from sap.plan.settings import schema
 from sap.plan.study import Study
 from sap.plan.trainees import Trainee
@@ -26,7 +26,7 @@ def report_plan(study: Study) -> dict[str, Any]:
                 "label": point.label,
                 "views": list(point.views),
                 "settings": point.settings,
-                "needs": sorted(needs_of(point.settings, defs)),
+                "needs": sorted(read_by(point.settings, defs)),
                 "family": family_of(point.settings, defs),
             }
     return {

@@ -1,6 +1,5 @@
 """Read the config: fill defaults, refuse what is wrong with the key's path, resolve names. No torch."""
 
-import itertools
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -9,9 +8,11 @@ from typing import Any
 import yaml
 
 from sap.clip.supported import check_named
+from sap.combinations import unshared_factor
 from sap.config import validate, with_defaults
 from sap.errors import SapError
 from sap.io import read_json
+from sap.needs import ANCHORS, from_source
 from sap.plan import checks
 from sap.plan.code import version_of
 from sap.plan.datasets import classes_of, domains_of
@@ -133,15 +134,13 @@ def _check_names(settings: Mapping[str, Any]) -> None:
 
 
 def _check_points(settings: Mapping[str, Any]) -> None:
-    """Combinations that no merge could run, and anchor sets that nobody prepares."""
+    """What the other sections of the config do not give: anchor sets, images, shared factors, seeds, classes."""
     methods, criteria = schema()["$defs"]["merge"], schema()["$defs"]["criteria"]
     for number, block in enumerate(settings["points"]):
         where = f"points[{number}]"
         chosen = [criterion for criterion in block["criterion"] if criterion != "none"]
-        reads_anchors = any("gradient" in criteria[name]["needs"] for name in chosen)
-        reads_anchors |= any(
-            {"gradients", "anchors", "root"} & set(methods[m["method"]]["needs"]) for m in block["merge"]
-        )
+        named = [criteria[name] for name in chosen] + [methods[merge["method"]] for merge in block["merge"]]
+        reads_anchors = any(from_source(ANCHORS, declared["needs"]) for declared in named)
         sizes = settings["anchors"]["sizes"]
         for size in block["anchor_size"]:
             if reads_anchors and size not in sizes:
@@ -156,82 +155,21 @@ def _check_points(settings: Mapping[str, Any]) -> None:
                 "out the view."
             )
         _check_attacks(where, block, settings)
-        for criterion in chosen:
-            _check_pruning(where, block, criterion, criteria[criterion])
         for merge in block["merge"]:
-            _check_shared_factor(where, merge, settings["train"]["lora"])
-            if chosen and "delta" in block["space"] and methods[merge["method"]]["space"] == "factors":
-                raise SapError(
-                    f"{where}: {merge['method']} merges factors, but pruning in space delta leaves none. "
-                    "Set space: factors, or use a merge of dense updates."
-                )
-
-
-def _check_shared_factor(where: str, merge: Mapping[str, Any], lora: Mapping[str, Any]) -> None:
-    """Factors that LoRM insists on sharing are shared only where nobody trains them and all start alike."""
-    if merge["method"] != "lorm" or not (merge["projected"] or merge["shared"]):
-        return
-    trained = "A" if merge["shared"] == "B" else "B"
-    if lora["factors"] != trained or lora["start"] != "shared":
-        raise SapError(
-            f"{where}: lorm with `shared` or `projected` needs one factor that all clients share. Set train.lora."
-            f"factors: {trained} and train.lora.start: shared, or leave both options out."
-        )
+            problem = unshared_factor(merge, settings["train"]["lora"])
+            if problem:
+                raise SapError(f"{where}: {problem}")
 
 
 def _check_attacks(where: str, block: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Attacks that no fold could run."""
-    methods = [merge["method"] for merge in block["merge"]]
-    if any(weight is not None for weight in block["attacker_weight"]) and methods != ["weighted_mean"]:
-        raise SapError(f"{where}.attacker_weight is a weight of merge: weighted_mean, got {', '.join(methods)}.")
     if block["seeds"] is not None and not set(block["seeds"]) & set(settings["seeds"]):
         raise SapError(f"{where}.seeds must name at least one of seeds {settings['seeds']}, got {block['seeds']}.")
     if block["attack"] == ["none"]:
         return
     if "attack" not in block["views"]:
         raise SapError(f"{where}: points under an attack are shown in the view attack, got {block['views']}.")
-    declared = schema()["$defs"]
-    measured = {"grams", "gram", "fisher"}
-    for kind, names in (("merge", methods), ("criteria", [name for name in block["criterion"] if name != "none"])):
-        for name in names:
-            if measured & set(declared[kind][name]["needs"]):
-                raise SapError(f"{where}: {name} needs measured clients, and an attacked one is not measured.")
     for attack in block["attack"]:
         target = attack != "none" and attack.get("target_class")
         if target and target not in settings["data"]["classes"]:
             raise SapError(f"{where}.attack.target_class: {unknown('class', target, settings['data']['classes'])}")
-
-
-def _check_pruning(where: str, block: Mapping[str, Any], criterion: str, declared: Mapping[str, Any]) -> None:
-    """What one criterion allows of a block's spaces, units, scopes, rescales and reductions."""
-    if declared["signed"] and "mean_of_absolute" in block["reduction"]:
-        raise SapError(
-            f"{where}: {criterion} needs the gradient's sign, which reduction mean_of_absolute "
-            "has lost. Set reduction: absolute_of_mean."
-        )
-    for space, unit, scope, rescale in itertools.product(
-        *(block[name] for name in ("space", "unit", "scope", "rescale"))
-    ):
-        refused = {
-            "unit component drops rank-1 components, which only factors have. Set space: factors.": (
-                unit == "component" and space != "factors"
-            ),
-            "rescale robustmerge lifts rank-1 components whose entries were pruned. Set space: factors, unit: entry.": (
-                rescale == "robustmerge" and (space != "factors" or unit != "entry")
-            ),
-            f"{criterion} is measured on the dense update. Set space: delta.": (
-                space == "factors" and bool({"fisher", "gram"} & set(declared["needs"]))
-            ),
-            "scope row cuts inside each output row, so its unit is the entry. Set unit: entry.": (
-                scope == "row" and unit != "entry"
-            ),
-            "unit layer drops whole layers of the model. Set scope: model.": unit == "layer" and scope != "model",
-        }
-        for sentence, happens in refused.items():
-            if happens:
-                raise SapError(f"{where}: {sentence}")
-    least = min((ratio for ratio in block["prune_ratio"] if ratio > 0), default=1.0)
-    if max(block["prune_top"]) > least:
-        raise SapError(
-            f"{where}.prune_top is a part of prune_ratio, so it must be at most {least}, got {max(block['prune_top'])}."
-        )

@@ -6,14 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
+from sap.needs import check_needs
 from sap.registry import Registry
 
-NEEDS = {
-    "gradient": "∂L/∂weight of the anchor loss at the client's own weights, the weight's shape",
-    "rng": "a torch.Generator on the CPU, of this client and weight",
-    "fisher": "(m, n), diagonal Fisher information of the client's own model; space `delta` only",
-    "gram": "(n, n), mean Gram XᵀX / rows of the layer's inputs in the client's own model; space `delta` only",
-}
+CRITERION_NEEDS = ("gradient", "rng", "gram", "fisher")
 
 
 @dataclass(frozen=True)
@@ -36,11 +32,11 @@ CRITERIA: Registry[Criterion] = Registry("criterion")
 def criterion(name: str, needs: frozenset[str] | set[str] = frozenset(), signed: bool = False) -> Callable:
     """Register `fn(weight, ...) -> score`: the weight is ΔW (m, n), A (r, n) or B (m, r), the score has its shape.
 
-    `needs`: keys of NEEDS, each becomes a keyword argument.
+    `needs`: of CRITERION_NEEDS (see sap.needs), each a keyword argument: the `gradient` in the weight's own shape,
+    `rng` of this client and weight, `gram` and `fisher` in space `delta` only.
     `signed`: the score is meaningless without the sign of the gradient, so mean |g_i| cannot feed it.
     """
-    if not set(needs) <= set(NEEDS):
-        raise TypeError(f"criterion {name}: needs must be among {tuple(NEEDS)}")
+    check_needs(f"criterion {name}", needs, CRITERION_NEEDS)
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         CRITERIA.add(name, Criterion(name, function, frozenset(needs), signed))

@@ -23,16 +23,8 @@ from typing import Any
 
 from torch import Tensor
 
-from sap.errors import SapError
-from sap.point import DEFAULTS
-from sap.registry import unknown
 from sap.selection import Cut, find_cuts, floor_share, kept, share_of
-
-CHOICES = {
-    "scope": ("layer", "model", "row"),
-    "unit": ("entry", "row", "component", "layer"),
-    "count": ("floor", "round"),
-}
+from sap.setting import DEFAULTS
 
 
 @dataclass(frozen=True)
@@ -47,24 +39,8 @@ class Rule:
 
     @classmethod
     def of(cls, point: Mapping[str, Any]) -> "Rule":
-        """The rule of a point; fields that it lacks take their defaults. SapError for what no mask could obey."""
-        rule = cls(**{field.name: point[field.name] for field in fields(cls) if field.name in point})
-        for name, known in CHOICES.items():
-            if getattr(rule, name) not in known:
-                raise SapError(unknown(name, getattr(rule, name), list(known)))
-        if rule.scope == "row" and rule.unit != "entry":
-            raise SapError(f"scope row compares the entries of a row, got unit {rule.unit}. Set unit: entry.")
-        if rule.unit == "layer" and rule.scope != "model":
-            raise SapError(f"unit layer needs layers to compare, got scope {rule.scope}. Set scope: model.")
-        if rule.unit == "component" and point["space"] != "factors":
-            raise SapError(
-                f"unit component is a row of A with a column of B, got space {point['space']}. Set space: factors."
-            )
-        if rule.prune_ratio > 0 and not 0 <= rule.prune_top <= rule.prune_ratio:
-            raise SapError(
-                f"prune_top is a part of prune_ratio {rule.prune_ratio}, got {rule.prune_top}. Set a smaller prune_top."
-            )
-        return rule
+        """The rule of a point; fields that it lacks take their defaults."""
+        return cls(**{field.name: point[field.name] for field in fields(cls) if field.name in point})
 
     def dropped(self, total: int) -> tuple[int, int]:
         """How many of `total` competitors go: (lowest, highest)."""

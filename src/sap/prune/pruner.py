@@ -13,13 +13,12 @@ from sap.factors import Entry, Factors
 from sap.io import canonical
 from sap.prune.mask import Rule, cut_out, keep_between, without
 from sap.prune.rescale import norm, rescale
-from sap.prune.scorer import GRADIENT_FIELDS, STATISTIC_FIELDS, Point, Reader, Scorer
+from sap.prune.scorer import Point, Reader, Scorer
 from sap.selection import Cut, kept_in_rows
+from sap.setting import MASK, up_to
 from sap.update import Update
 
 Gradients = Reader
-SCORE_FIELDS = ("criterion", "space", "unit", *GRADIENT_FIELDS, *STATISTIC_FIELDS)
-MASK_FIELDS = (*SCORE_FIELDS, "scope", "count", "prune_top", "prune_ratio")
 Cuts = tuple[Cut, Cut | None]
 
 
@@ -92,4 +91,4 @@ class Pruner:
 
 
 def _key(point: Point, *names: str) -> str:
-    return canonical([{field: point.get(field) for field in MASK_FIELDS}, *names])
+    return canonical([up_to(point, MASK), *names])

@@ -18,7 +18,6 @@ from collections.abc import Callable
 
 import torch
 
-from sap.errors import SapError
 from sap.factors import Entry, Factors, dense, inner, scaled
 from sap.prune.mask import Rule
 from sap.registry import Registry
@@ -68,11 +67,7 @@ def _l1(before: Entry, after: Entry, rule: Rule, model_ratio: Callable[[], float
 
 
 def _robustmerge(before: Entry, after: Entry, rule: Rule, model_ratio: Callable[[], float]) -> Entry:
-    if not isinstance(before, Factors) or not isinstance(after, Factors) or rule.unit != "entry":
-        raise SapError(
-            "rescale robustmerge makes up for pruned entries of A in the columns of B. "
-            "Set space: factors and unit: entry, or use rescale: frobenius."
-        )
+    assert isinstance(before, Factors) and isinstance(after, Factors)  # sap.combinations refuses the others
     total, left = before.A.abs().sum(1), after.A.abs().sum(1)
     return Factors(after.A, after.B * torch.where(left > 0, total / left, 1.0))
 

@@ -9,14 +9,14 @@ from torch import Tensor
 from sap.errors import SapError
 from sap.factors import Factors, as_factors, is_finite
 from sap.io import canonical, seed_of
+from sap.needs import STATISTICS, from_source
 from sap.prune._api import CRITERIA, Criterion
 from sap.prune.mask import unit_means
+from sap.setting import ANCHORED, MEASURED, names_where
 from sap.update import Update
 
 Point = Mapping[str, Any]
 Reader = Callable[[Point, str], Mapping[str, Tensor]]
-GRADIENT_FIELDS = ("alignment", "reduction", "anchor_size", "anchor_draw")
-STATISTIC_FIELDS = ("statistics", "measured")
 
 
 class Scorer:
@@ -26,8 +26,8 @@ class Scorer:
         self, updates: Mapping[str, Update], gradients: Reader | None, statistics: Reader | None, seed: int
     ) -> None:
         self._updates, self._seed = updates, seed
-        self._gradients = gradients and _Opened(gradients, GRADIENT_FIELDS)
-        self._statistics = statistics and _Opened(statistics, STATISTIC_FIELDS)
+        self._gradients = gradients and _Opened(gradients, ANCHORED)
+        self._statistics = statistics and _Opened(statistics, MEASURED)
 
     def weights(self, point: Point, client: str, layer: str) -> dict[str, Tensor]:
         """What is scored and masked: {layer: ΔW}, or {layer/A: A, layer/B: B}."""
@@ -48,7 +48,7 @@ class Scorer:
         if "gradient" in criterion.needs:
             for name, gradient in self._weight_gradients(criterion, point, client, layer).items():
                 extras[name]["gradient"] = gradient
-        for kind in criterion.needs & {"fisher", "gram"}:
+        for kind in from_source(STATISTICS, criterion.needs):
             extras[layer][kind] = self._statistic(kind, criterion, point, client, layer)
         if "rng" in criterion.needs:
             for name in weights:
@@ -59,11 +59,6 @@ class Scorer:
     def _weight_gradients(self, criterion: Criterion, point: Point, client: str, layer: str) -> dict[str, Tensor]:
         """∂L/∂ΔW = G; in factor space ∂L/∂A = BᵀG and ∂L/∂B = GAᵀ, or the stored means of their absolutes."""
         absolute, factors = point["reduction"] == "mean_of_absolute", point["space"] == "factors"
-        if absolute and criterion.signed:
-            raise SapError(
-                f"criterion {criterion.name} needs the gradient's sign, which reduction mean_of_absolute has lost. "
-                "Use reduction absolute_of_mean."
-            )
         if self._gradients is None:
             raise SapError(f"criterion {criterion.name} needs gradients of the anchors. Score the clients first.")
         entry, found = self._updates[client][layer], self._gradients(point, client)
@@ -82,8 +77,6 @@ class Scorer:
 
     def _statistic(self, kind: str, criterion: Criterion, point: Point, client: str, layer: str) -> Tensor:
         """The client's `fisher` (m, n) or `gram` (n, n) of one layer, see `statistic_of`."""
-        if point["space"] != "delta":
-            raise SapError(f"criterion {criterion.name} scores entries of the dense ΔW. Set space: delta.")
         if self._statistics is None:
             raise SapError(
                 f"criterion {criterion.name} needs each client's {kind}, which this run does not have. "
@@ -118,10 +111,13 @@ def statistic_of(found: Mapping[str, Tensor], client: str, layer: str, kind: str
 
 
 class _Opened:
-    """What a reader gave for each client; that of one setting of `fields` stays open, neighbouring points share it."""
+    """What a reader gave for each client; that of one setting of its fields stays open, neighbouring points share it.
 
-    def __init__(self, read: Reader, fields: tuple[str, ...]) -> None:
-        self._read, self._fields, self._key = read, fields, ""
+    `when`: the fields are those that matter under this condition (sap.setting).
+    """
+
+    def __init__(self, read: Reader, when: str) -> None:
+        self._read, self._fields, self._key = read, names_where(when), ""
         self._found: dict[str, Mapping[str, Tensor]] = {}
 
     def __call__(self, point: Point, client: str) -> Mapping[str, Tensor]:

@@ -12,16 +12,14 @@ from sap.errors import SapError
 from sap.escape import plain_cell
 from sap.failures import handed_back
 from sap.io import canonical, read_meta, sealed_rows, verified
+from sap.setting import FIELDS
 
 ATTACK_FACTS = ["attacker_weight", "attacker_norm", "attacker_kept", "honest_kept"]
 ROW_COLUMNS = [
     "point", "kind", "target", "seed", "domain", "n", "correct", "accuracy", "norm", "seconds", "index", "predictions",
     "shard", "anchor_loss", *ATTACK_FACTS,
 ]  # fmt: skip
-SETTING_COLUMNS = [
-    "criterion", "space", "alignment", "reduction", "anchor_size", "anchor_draw", "prune_ratio", "scope", "rescale",
-    "scale", "control", "statistics", "unit", "count", "prune_top", "rank", "attacker_weight",
-]  # fmt: skip
+SETTING_COLUMNS = [name for name in FIELDS if name not in ("merge", "attack", "attackers")]
 POINT_COLUMNS = [
     "attack", "attackers", "seeds", "label", "views", "needs", "family", "kind", "client", "merge", "merge_key",
     *SETTING_COLUMNS,

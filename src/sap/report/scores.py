@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sap.needs import ANCHORS, from_source
 from sap.report.frame import Results
 from sap.report.outcomes import twins, whole
 from sap.stats.summary import difference, domain_average, summarise
@@ -123,10 +124,8 @@ def shrunk_control(results: Results, point: str) -> str | None:
 
 def uses_anchors(results: Results, point: str) -> bool:
     """True where a point's criterion or its merge method reads the anchors."""
-    point_settings = results.points.loc[point]
-    by_criterion = point_settings["criterion"] != "none" and "gradient" in point_settings["needs"]
-    by_merge = bool({"gradients", "anchors", "root"} & set(point_settings["needs"]))
-    return by_criterion or by_merge or (point_settings["statistics"] == "anchors")
+    settings = results.points.loc[point]
+    return bool(from_source(ANCHORS, settings["needs"])) or settings["statistics"] == "anchors"
 
 
 def varying(results: Results, points: Sequence[str], columns: Sequence[str]) -> list[str]:

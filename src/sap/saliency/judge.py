@@ -15,8 +15,8 @@ from torch import Tensor
 
 from sap.errors import SapError
 from sap.factors import Factors, is_finite
-from sap.point import DEFAULTS
 from sap.saliency.gradients import anchor_loss, check_visual, effective_weights, pull
+from sap.setting import DEFAULTS
 from sap.update import Update
 
 

@@ -23,11 +23,11 @@ from torch import Tensor
 from sap.compose import Composer
 from sap.factors import Entry, Factors, add, inner, map_tensors, scaled, shape
 from sap.lowrank import rank_of
-from sap.point import DEFAULTS
+from sap.merge._api import OF_CLIENTS
 from sap.prune.pruner import Point
+from sap.setting import AFTER, FIELDS
 from sap.update import Stack
 
-AFTER_MERGING = ("control", "rank", "scale")  # fields of a point whose defaults leave the merge as it is
 BYTES = 4  # of a float32, the dtype of everything that is uploaded
 
 
@@ -40,7 +40,8 @@ def audit_point(composer: Composer, point: Point) -> Iterator[dict[str, Any]]:
     """
     method, options, stacks = composer.stacks(_merged_clients(point))
     result = composer.merge(point)
-    untouched = all(point.get(name, DEFAULTS[name]) == DEFAULTS[name] for name in AFTER_MERGING)
+    after = [(name, field.default) for name, field in FIELDS.items() if field.step == AFTER]
+    untouched = all(point.get(name, default) == default for name, default in after)
     plain = result if untouched else method.merge(stacks, options)
     backwards = method.merge(_Changed(stacks, _reverse), options)
     doubled = method.merge(_Changed(stacks, _double), options).scaled(0.5)
@@ -131,7 +132,7 @@ def _relative_change(changed: Entry, entry: Entry) -> float:
 def _reverse(stack: Stack) -> Stack:
     last = len(stack.clients) - 1
     extras = {
-        need: (lambda k, read=value: read(last - k)) if need in ("gradients", "grams", "fisher") else value
+        need: (lambda k, read=value: read(last - k)) if need in OF_CLIENTS else value
         for need, value in stack.extras.items()
     }
     return _stack_like(stack, stack.clients[::-1], stack.weights.flip(0), lambda k: stack.entry(last - k), extras)
