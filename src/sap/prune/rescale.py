@@ -67,7 +67,8 @@ def _l1(before: Entry, after: Entry, rule: Rule, model_ratio: Callable[[], float
 
 
 def _robustmerge(before: Entry, after: Entry, rule: Rule, model_ratio: Callable[[], float]) -> Entry:
-    assert isinstance(before, Factors) and isinstance(after, Factors)  # sap.combinations refuses the others
+    assert isinstance(before, Factors)  # sap.combinations refuses space delta
+    assert isinstance(after, Factors)
     total, left = before.A.abs().sum(1), after.A.abs().sum(1)
     return Factors(after.A, after.B * torch.where(left > 0, total / left, 1.0))
 
