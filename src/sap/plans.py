@@ -129,3 +129,70 @@ class FoldPlan(ModelPlan):
             folders += [folder for clients in kinds.values() for folder in clients.values()]
         folders += self.anchors.values()
         return metas(folders + ([self.public.anchors] if self.public else []))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One point as tables and figures know it: `attack` is its name, empty where it is clean; `seeds` None is all."""
+
+    id: str
+    settings: dict[str, Any]
+    label: str
+    attack: str = ""
+    attackers: tuple[str, ...] = ()
+    seeds: tuple[int, ...] | None = None
+    views: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    family: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardRows:
+    """Where the rows of one shard lie, and which clients merge there."""
+
+    target: str
+    seed: int
+    clients: tuple[str, ...]
+    rows: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Who was trained: `kind` is client, pooled, oracle, towers or poisoned; `meta`: path of its meta.json."""
+
+    name: str
+    kind: str
+    domains: tuple[str, ...]
+    seed: int
+    meta: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A row of the shipped config that this study cannot have."""
+
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportPlan:
+    """What tables and figures read. jobs: stage -> the wildcards of each of its jobs, and its "folder"; failed: the
+    files of rows that could not be computed; anchors: how many public pairs one draw has; margin: the smallest effect
+    of interest, a share."""
+
+    experiment: str
+    dataset: str
+    backbone: str
+    anchors: int
+    classes: tuple[str, ...]
+    domains: tuple[str, ...]
+    targets: tuple[str, ...]
+    seeds: tuple[int, ...]
+    points: tuple[Shown, ...]
+    folds: tuple[ShardRows, ...]
+    trainees: tuple[Training, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    jobs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
+    margin: float = 0.01

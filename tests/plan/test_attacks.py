@@ -118,8 +118,8 @@ def test_headroom_needs_both_ceilings_whatever_the_references_say(config):
 def test_the_report_knows_attacks_by_name_and_defences_by_their_clean_label(config):
     attack = ["none", {"kind": "derangement", "fraction": 0.5}]
     study = study_of(config, {**DERANGEMENT, "label": "plain", "attack": attack})
-    points = [point for point in report_plan(study)["points"] if point["label"] == "plain"]
-    assert {point["attack"] for point in points} == {"", "derangement 50 %"}
+    points = [point for point in report_plan(study).points if point.label == "plain"]
+    assert {point.attack for point in points} == {"", "derangement 50 %"}
 
 
 @pytest.mark.parametrize(

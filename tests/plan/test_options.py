@@ -36,11 +36,11 @@ def images(study):
 
 # key: (value, what it decides, its value then); with the default it is another one
 DECIDED = {
-    "experiment": ("renamed", lambda study: report_plan(study)["experiment"], "renamed"),
-    "seeds": ([4, 7], lambda study: {fold["seed"] for fold in report_plan(study)["folds"]}, {4, 7}),
+    "experiment": ("renamed", lambda study: report_plan(study).experiment, "renamed"),
+    "seeds": ([4, 7], lambda study: {fold.seed for fold in report_plan(study).folds}, {4, 7}),
     "data.name": (
         "mine",
-        lambda study: (study.id("prepare_domain").split("-")[0], report_plan(study)["dataset"]),
+        lambda study: (study.id("prepare_domain").split("-")[0], report_plan(study).dataset),
         ("mine", "mine"),
     ),
     "data.domains": (TWO, lambda study: [client.name for client in study.clients], TWO),
@@ -48,7 +48,7 @@ DECIDED = {
     "backbone.prompts": (["a {}."], lambda study: templates(study)["prompts"], ["a {}."]),
     "backbone.interpolation": ("bilinear", lambda study: study.input["interpolation"], "bilinear"),
     "backbone.resize_mode": ("squash", lambda study: study.input["mode"], "squash"),
-    "evaluate.targets": (["photo"], lambda study: {fold["target"] for fold in report_plan(study)["folds"]}, {"photo"}),
+    "evaluate.targets": (["photo"], lambda study: {fold.target for fold in report_plan(study).folds}, {"photo"}),
     "evaluate.references": (["zero_shot", "pooled"], kinds, {"zero_shot", "pooled"}),
     "evaluate.precision": (
         "bfloat16",
@@ -58,13 +58,13 @@ DECIDED = {
         },
         {"bfloat16"},
     ),
-    "evaluate.shards": (3, lambda study: len({fold["rows"] for fold in report_plan(study)["folds"]}), 36),
+    "evaluate.shards": (3, lambda study: len({fold.rows for fold in report_plan(study).folds}), 36),
     "evidence.headroom": (False, lambda study: jobs(study, "headroom"), 0),
     "evidence.towers": (True, lambda study: jobs(study, "compare_towers"), 3),
     "evidence.masks": (True, lambda study: jobs(study, "compare_masks"), 3),
     "evidence.mask_ratios": ([0.3], lambda study: plan(study, "compare_masks").ratios, (0.3,)),
     "evidence.images": (20, images, {20}),
-    "evidence.margin": (0.02, lambda study: report_plan(study)["margin"], 0.02),
+    "evidence.margin": (0.02, lambda study: report_plan(study).margin, 0.02),
     "anchors.sizes": ([8, 16, 32, 64], lambda study: plan(study, "compare_masks").sizes, (8, 16, 32, 64)),
     "statistics.images": (
         64,

@@ -41,7 +41,7 @@ def test_default_rows_that_a_study_cannot_have_are_left_out_and_named(default, d
     assert {"mean", "median", "trimmed_mean", "mda", "dnc"} <= methods
     said = [line for line in notes(study) if "left out" in line]
     assert [line.split(",")[0] for line in said] == missing
-    assert [row["label"] for row in report_plan(study)["left_out"]] == missing
+    assert [row.label for row in report_plan(study).left_out] == missing
     assert sum(KRUM in line for line in said) == (2 if len(domains) == 3 else 0)
 
 

@@ -56,7 +56,8 @@ def write_attacked(
     }
     points = make_points(list(clients), harm, defences)
     plan = {
-        "experiment": "attacked", "dataset": "made", "classes": [f"class {index}" for index in range(classes)],
+        "experiment": "attacked", "dataset": "made", "backbone": "", "anchors": 64,
+        "classes": [f"class {index}" for index in range(classes)],
         "domains": list(domains), "targets": list(domains), "seeds": list(seeds), "points": points, "folds": [],
         "trainees": [
             {"name": name, "kind": "client", "domains": [domain], "seed": seed, "meta": "absent"}

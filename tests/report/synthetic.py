@@ -63,7 +63,7 @@ def write_experiment(
             "diagnose": [],
         },
         "margin": 0.01,
-        "public": {"size": 64},
+        "anchors": 64,
     }
     base = {domain: 0.45 + 0.4 * rng.random() for domain in domains}
     for target, seed in itertools.product(domains, seeds):

@@ -135,8 +135,9 @@ def test_a_damaged_file_of_a_probe_is_refused(path, tmp_path):
     for name in ("probe.csv", "meta.json"):
         (folder / name).write_bytes((there / name).read_bytes())
     (folder / "probe.safetensors").write_bytes((there / "probe.safetensors").read_bytes()[:200])
-    plan["jobs"]["probe"] = [{"seed": 0, "folder": str(folder)}]
-    results = replace(load_results(path), plan=plan)
+    results = load_results(path)
+    planned = replace(results.plan, jobs={"probe": [{"seed": 0, "folder": str(folder)}]})
+    results = replace(results, plan=planned)
     with pytest.raises(SapError, match=r"probe\.safetensors"):
         probe_frame(results)
 

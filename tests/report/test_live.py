@@ -4,16 +4,17 @@ import json
 from pathlib import Path
 
 from sap.findings.main import main_table
-from sap.io import read_json, read_jsonl, sealed, write_jsonl
+from sap.io import read_jsonl, sealed, write_jsonl
+from sap.plans import ReportPlan, read_plan
 from sap.report.frame import collect
 from sap.report.table import MISSING
 from tests.report.synthetic import write_experiment
 
 
-def experiment(tmp_path) -> tuple[dict, list[Path]]:
+def experiment(tmp_path) -> tuple[ReportPlan, list[Path]]:
     """A made-up plan and the files of its rows."""
-    plan = read_json(write_experiment(tmp_path, domains=("a", "b"), seeds=(0,)))
-    return plan, [tmp_path / fold["rows"] for fold in plan["folds"]]
+    plan = read_plan(write_experiment(tmp_path, domains=("a", "b"), seeds=(0,)), ReportPlan)
+    return plan, [tmp_path / fold.rows for fold in plan.folds]
 
 
 def test_the_rows_of_a_running_job_count_before_they_are_in_its_outputs(tmp_path):
@@ -26,7 +27,7 @@ def test_the_rows_of_a_running_job_count_before_they_are_in_its_outputs(tmp_path
     assert len(collect(plan, tmp_path).rows) == len(whole) - len(rows) + 5
     assert live.equals(whole)
     second.unlink()
-    assert set(collect(plan, tmp_path, live=True).rows["target"]) == {plan["folds"][0]["target"]}
+    assert set(collect(plan, tmp_path, live=True).rows["target"]) == {plan.folds[0].target}
 
 
 def test_a_row_saved_later_replaces_the_one_of_the_output(tmp_path):

@@ -321,7 +321,7 @@ def test_broken_files_are_named(copy, tmp_path):
     with pytest.raises(SapError, match=r"rows\.jsonl is damaged \(1 of its rows .*snakemake --forcerun evaluate"):
         load_results(copy)
     (tmp_path / "no_plan.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(SapError, match="is no plan"):
+    with pytest.raises(SapError, match="it is no ReportPlan: Object missing required field `experiment`"):
         load_results(tmp_path / "no_plan.json")
 
 

@@ -17,6 +17,7 @@ from sap.plan.overlays import read_config
 from sap.plan.reporting import report_plan
 from sap.plan.study import Study
 from sap.plan.trainees import NOBODY
+from sap.plans import as_json
 from sap.report import catalogue
 from tests.workflow.small_study import EVERYTHING, MINI, ROOT, Workflow
 
@@ -129,7 +130,7 @@ def test_tables_and_figures_are_made_again_without_adapters_images_and_backbones
     copy = tmp_path / "copy"
     heavy = shutil.ignore_patterns("adapter_model.safetensors", "images.npy", "backbones", "tables", "figures")
     shutil.copytree(everything.folder / "results", copy / "results", ignore=heavy)
-    write_text(copy / "plan.json", json.dumps(report_plan(study)))
+    write_text(copy / "plan.json", json.dumps(as_json(report_plan(study))))
     for stage, *options in (("tables", "--headroom"), ("tables",), ("figures",)):
         command = [ROOT / f"workflow/scripts/{stage}.py", "--plan", "plan.json", *options]
         command += ["--out", f"results/{stage}/everything"]

@@ -8,7 +8,7 @@ rule complete:
         rules.headroom_table.output,
         rules.tables.output,
         rules.figures.output,
-        REPORT["failed"],  # what was handed back is asked for here: Snakemake would not miss it behind finished tables
+        REPORT.failed,  # what was handed back is asked for here: Snakemake would not miss it behind finished tables
     output:
         f"results/tables/{STUDY.name}/{catalogue.COMPLETE}",
     log:

@@ -62,7 +62,7 @@ def attack_frame(results: Results) -> pd.DataFrame:
         state = state_of(harm)
         for scenario in found:
             # A share of next to nothing says nothing.
-            enough = at_least(harm.estimate, results.plan.get("margin", 0.01))
+            enough = at_least(harm.estimate, results.plan.margin)
             credited = state == BITES and scenario is not plain and enough
             regained = _regained(results, scenario, plain) if credited and plain else MISSING_EFFECT
             if scenario.clean not in prices:

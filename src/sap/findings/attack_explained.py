@@ -140,7 +140,7 @@ def explained_table(results: Results) -> Table:
 def _learned(results: Results, by_itself: _Alone) -> list[dict[str, Any]]:
     """From all that the attacker could lose on its own domain to what it does lose."""
     found = control(results, by_itself.attackers)[1]
-    right, chance = effect_of(by_itself.attacked), 1 / len(results.plan["classes"])
+    right, chance = effect_of(by_itself.attacked), 1 / len(results.plan.classes)
     holds = {
         NOT_LOADED: _below(found["changed"], LEAST_CHANGE),
         WEAK: _below(found["norm_ratio"], LEAST_NORM),

@@ -183,7 +183,7 @@ def beyond_shrinkage(results: Results) -> list[Part]:
 
 def margin(results: Results) -> float:
     """Smallest effect of interest, a share."""
-    return results.plan.get("margin", 0.01)
+    return results.plan.margin
 
 
 def moved(effect: Effect, factor: float, shift: float) -> Effect:

@@ -139,8 +139,8 @@ def claims_frame(results: Results) -> pd.DataFrame:
             "claim_p_holm": corrected[claim.id],
             "verdict": found,
             "why": reasons.get(claim.id, "") or _why(found, parts[claim.id]),
-            "figure": f"figures/{results.plan['experiment']}/{claim.shown}.png",
-            "rows": f"tables/{results.plan['experiment']}/{claim.rows}.csv",
+            "figure": f"figures/{results.plan.experiment}/{claim.shown}.png",
+            "rows": f"tables/{results.plan.experiment}/{claim.rows}.csv",
             "unit": claim.unit,
         }
         records += [about | _numbers(part) for part in parts[claim.id]] or [about | _numbers(None)]
@@ -168,7 +168,7 @@ def claims_table(results: Results) -> Table:
         "Effects in percentage points with 95 % intervals over anchor draws, training seeds and test images; n: draws "
         "× seeds × images (or clients). Smallest detectable: what a two-sided 5 % test would find with 80 % power.",
         "Verdicts: supported where Holm's p over the claims is under 0.05; refuted where the interval excludes every "
-        f"effect of interest ({points_of(results.plan.get('margin', 0.01))} or more); underpowered else; not "
+        f"effect of interest ({points_of(results.plan.margin)} or more); underpowered else; not "
         "testable where the experiment lacks the data, a control failed, or there is no room above zero-shot.",
     )
     return Table(frame, columns, EMPTY, section="heading", notes=notes)

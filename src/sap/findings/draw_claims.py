@@ -34,7 +34,7 @@ def draw_claims(results: Results) -> Figure:
         return blank(EMPTY)
     figure, axes = panels(1, 1, (TWO_COLUMNS, 0.7 + 0.24 * len(frame)))
     axis = axes[0, 0]
-    margin = 100 * results.plan.get("margin", 0.01)
+    margin = 100 * results.plan.margin
     axis.axvspan(-margin, margin, color=SHADE, zorder=0, linewidth=0)
     axis.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
     for place, (_, row) in enumerate(frame.iterrows()):

@@ -74,7 +74,6 @@ def main_frame(results: Results) -> pd.DataFrame:
     for point in sorted(results.in_view("main"), key=lambda p: families.index(results.points.loc[p, "family"])):
         settings = results.points.loc[point]
         anchors = (settings["anchor_size"] or "all") if uses_anchors(results, point) else 0
-        selection = results.plan.get("selection", "fixed")
         add(
             settings["label"],
             FAMILIES[settings["family"]],
@@ -82,7 +81,7 @@ def main_frame(results: Results) -> pd.DataFrame:
             point,
             upload=upload + statistics_bytes(results, point),
             anchors=anchors,
-            selection=selection,
+            selection="fixed",
         )
     if alone:
         add("best client", CEILINGS, alone[1], mark=ORACLE_SELECTION, upload=upload, selection="oracle")
@@ -129,7 +128,7 @@ def main_table(results: Results, controls: bool = True) -> Table:
         Column("anchors", lambda row: "no" if row["anchors"] == 0 else str(row["anchors"])),
         Column("upload, MB", lambda row: row["reads"] or number("upload_bytes", "{:.3g}", 1e-6)(row)),
     ]
-    left_out = [f"Left out: {row['label']}. {row['reason']}" for row in results.plan.get("left_out", ())]
+    left_out = [f"Left out: {row.label}. {row.reason}" for row in results.plan.left_out]
     return Table(pd.concat([frame, beyond], axis=1), columns, EMPTY, section="group", notes=(*NOTES, *left_out))
 
 

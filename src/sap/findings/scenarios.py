@@ -96,11 +96,11 @@ def anywhere(domain: str, attackers: Attackers) -> bool:
 
 def target_class(results: Results, point: str) -> int | None:
     """The class that the patch of a point's backdoor stands for; None under other attacks."""
-    attack = next(planned["settings"]["attack"] for planned in results.plan["points"] if planned["id"] == point)
+    attack = next(planned.settings["attack"] for planned in results.plan.points if planned.id == point)
     if attack["kind"] != "backdoor":
         return None
     name = attack["target_class"]
-    return 0 if name is None else list(results.plan["classes"]).index(name)
+    return 0 if name is None else list(results.plan.classes).index(name)
 
 
 def owns(results: Results) -> Chosen:
@@ -123,7 +123,7 @@ def common_seeds(results: Results, points: Iterable[str | None]) -> list[int]:
 
 def clients_of(results: Results, target: str) -> tuple[str, ...]:
     """The clients that merge in the folds of a target; none where it has no fold."""
-    return next((tuple(fold["clients"]) for fold in results.plan["folds"] if fold["target"] == target), ())
+    return next((fold.clients for fold in results.plan.folds if fold.target == target), ())
 
 
 def level(

@@ -1,7 +1,7 @@
 """One page for a paper's appendix: setting, methods, headline numbers with intervals, verdicts, ledger, limits."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
 
@@ -31,7 +31,7 @@ def summary_page(results: Results) -> str:
     """The study on one page, as a paper's appendix would have it: setting, headline numbers with 95 % intervals, the
     verdict on each claim, what the methods use, limits. `summary.md` among the tables in `results/` is the same text to
     paste; every number stands in one of the other tables with its rows."""
-    title = f"# {results.plan['experiment']}: summary"
+    title = f"# {results.plan.experiment}: summary"
     parts = [_setting(results), _numbers(results), _verdicts(results), _ledger(results), _limits()]
     return "\n\n".join([title, *parts]) + "\n"
 
@@ -43,11 +43,11 @@ def _setting(results: Results) -> str:
     lines = [
         "## Setting",
         "",
-        f"- data: {plan['dataset']}, {len(plan['classes'])} classes, domains {_names(results.domains)}; held out "
+        f"- data: {plan.dataset}, {len(plan.classes)} classes, domains {_names(results.domains)}; held out "
         f"in turn: {_names(results.targets)} (test images: {markdown(_counts(results))})",
-        f"- {clients} clients, one upload each, LoRA on the visual tower of a frozen CLIP (`{_last(plan)}`); the "
-        "server never sees their images",
-        f"- seeds: {len(results.seeds)} trainings × {draws} anchor draws of {plan['public']['size']} public pairs",
+        f"- {clients} clients, one upload each, LoRA on the visual tower of a frozen CLIP "
+        f"(`{Path(plan.backbone).name}`); the server never sees their images",
+        f"- seeds: {len(results.seeds)} trainings × {draws} anchor draws of {plan.anchors} public pairs",
     ]
     failed = failed_frame(results)
     if len(failed):
@@ -62,10 +62,6 @@ def _setting(results: Results) -> str:
 
 def _names(names: Iterable[str]) -> str:
     return ", ".join(map(markdown, names))
-
-
-def _last(plan: Mapping[str, Any]) -> str:
-    return plan["backbone"].rsplit("/", 1)[-1]
 
 
 def _counts(results: Results) -> str:
@@ -112,7 +108,7 @@ def _verdicts(results: Results) -> str:
         lines.append(f"| {says} | **{first['verdict']}**{why} {rest}")
     note = (
         "Rules fixed before the numbers (`sap.stats.verdict`): supported where Holm's p over the claims is under 0.05, "
-        f"refuted where the interval excludes every effect of {points_of(results.plan.get('margin', 0.01))} or "
+        f"refuted where the interval excludes every effect of {points_of(results.plan.margin)} or "
         "more, underpowered else. Smallest detectable and n: of the claim's part that is hardest to see. All parts "
         "with their tests: `claims.md`."
     )

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from sap.errors import SapError
-from sap.plans import read_plan
+from sap.plans import ReportPlan, read_plan
 from sap.report import readers
 from sap.report.outcomes import Outcomes
 
@@ -28,7 +27,7 @@ class Results:
     failures: one row per row that could not be computed: FAILURE_COLUMNS, `folder` its job's (NaN: no such thing)
     """
 
-    plan: Mapping[str, Any]
+    plan: ReportPlan
     root: Path
     points: pd.DataFrame
     rows: pd.DataFrame
@@ -39,21 +38,21 @@ class Results:
 
     @property
     def targets(self) -> list[str]:
-        return list(self.plan["targets"])
+        return list(self.plan.targets)
 
     @property
     def domains(self) -> list[str]:
-        return list(self.plan["domains"])
+        return list(self.plan.domains)
 
     @property
     def seeds(self) -> list[int]:
-        return list(self.plan["seeds"])
+        return list(self.plan.seeds)
 
     @cached_property
     def folds(self) -> dict[tuple[str, int], tuple[str, ...]]:
         """(target, seed) -> the clients that merge in this fold, for the folds that hold a target out."""
-        folds = (fold for fold in self.plan["folds"] if fold["target"] in self.targets)
-        return {(fold["target"], fold["seed"]): tuple(fold["clients"]) for fold in folds}
+        folds = (fold for fold in self.plan.folds if fold.target in self.targets)
+        return {(fold.target, fold.seed): fold.clients for fold in folds}
 
     @cached_property
     def client_domains(self) -> dict[str, tuple[str, ...]]:
@@ -91,7 +90,7 @@ class Results:
 
     def planned(self, stage: str) -> list[dict[str, Any]]:
         """The jobs of a stage, done or not: the wildcards of each, and its folder."""
-        return readers.planned(self.plan, stage)
+        return self.plan.jobs.get(stage, [])
 
     def jobs(self, stage: str) -> list[tuple[dict[str, Any], Path]]:
         """(job, its folder) of a stage, for the jobs that are done and did not fail as a whole."""
@@ -118,16 +117,11 @@ def load_results(plan_path: str | Path) -> Results:
     cannot be read is a SapError.
     """
     plan_path = Path(plan_path)
-    plan = read_plan(plan_path, dict)
-    missing = {"experiment", "domains", "targets", "seeds", "points", "folds"} - set(plan)
-    if missing:
-        raise SapError(
-            f"{plan_path} is no plan: it lacks {', '.join(sorted(missing))}. Every dry run writes it: snakemake -n"
-        )
+    plan = read_plan(plan_path, ReportPlan)
     return collect(plan, plan_path.resolve().parents[2] if len(plan_path.resolve().parents) > 2 else Path())
 
 
-def collect(plan: Mapping[str, Any], root: Path, live: bool = False) -> Results:
+def collect(plan: ReportPlan, root: Path, live: bool = False) -> Results:
     """Everything that a plan (`sap.plan.reporting.report_plan`) names and that is there; see `load_results`.
 
     With `live` the rows that running or killed evaluations have saved so far count, too, and damaged ones are left out.
@@ -136,9 +130,9 @@ def collect(plan: Mapping[str, Any], root: Path, live: bool = False) -> Results:
     return Results(
         plan=plan,
         root=root,
-        points=readers.points(plan["points"]),
+        points=readers.points(plan.points),
         rows=readers.rows(plan, found, live),
-        trainings=readers.trainings(plan.get("trainees", []), found),
+        trainings=readers.trainings(plan.trainees, found),
         audit=readers.audit(plan, found),
         files=readers.Files(plan, found),
         failures=readers.failures(plan, found, live),

@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from sap.errors import SapError
 from sap.escape import plain_cell
 from sap.failures import handed_back
 from sap.io import canonical, read_meta, sealed_rows, verified
+from sap.plans import ReportPlan, Shown, Training
 from sap.setting import FIELDS
 
 ATTACK_FACTS = ["attacker_weight", "attacker_norm", "attacker_kept", "honest_kept"]
@@ -20,10 +21,8 @@ ROW_COLUMNS = [
     "shard", "anchor_loss", *ATTACK_FACTS,
 ]  # fmt: skip
 SETTING_COLUMNS = [name for name in FIELDS if name not in ("merge", "attack", "attackers")]
-POINT_COLUMNS = [
-    "attack", "attackers", "seeds", "label", "views", "needs", "family", "kind", "client", "merge", "merge_key",
-    *SETTING_COLUMNS,
-]  # fmt: skip
+_SHOWN = ("attack", "attackers", "seeds", "label", "views", "needs", "family")
+POINT_COLUMNS = [*_SHOWN, "kind", "client", "merge", "merge_key", *SETTING_COLUMNS]
 AUDIT_COLUMNS = [
     "point", "target", "seed", "layer", "coefficients", "unexplained", "cross", "denominator", "norm_ratio", "energy",
     "survivors", "order", "scale", "rank", "upload_bytes",
@@ -34,22 +33,16 @@ TRAINING_FACTS = [
 FAILURE_COLUMNS = ["stage", "point", "target", "seed", "domain", "client", "error", "folder"]
 
 
-def planned(plan: Mapping[str, Any], stage: str) -> list[dict[str, Any]]:
-    """The jobs of a stage in a plan: the wildcards of each, and its folder; none where the plan has no such stage."""
-    return plan.get("jobs", {}).get(stage, [])
-
-
-def points(points: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def points(points: Sequence[Shown]) -> pd.DataFrame:
     """One row per planned point, indexed by id (POINT_COLUMNS)."""
-    points = list(points)
     spread: dict[str, set[str]] = {}
     for point in points:
-        merge = point["settings"].get("merge")
+        merge = point.settings.get("merge")
         if merge:
             spread.setdefault(merge["method"], set()).add(canonical(merge))
     records = []
     for point in points:
-        settings = point["settings"]
+        settings = point.settings
         merge = settings.get("merge")
         record = {name: settings.get(name) for name in ("kind", "client", *SETTING_COLUMNS)}
         if settings["kind"] == "merge":
@@ -59,18 +52,12 @@ def points(points: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         records.append(
             {
                 **record,
-                "attack": point.get("attack", ""),
-                "attackers": tuple(point.get("attackers", ())),
-                "seeds": None if point.get("seeds") is None else tuple(point["seeds"]),
-                "label": point.get("label") or point["id"],
-                "views": tuple(point.get("views", ())),
-                "needs": tuple(point.get("needs", ())),
-                "family": point.get("family"),
+                **{name: getattr(point, name) for name in _SHOWN},
                 "merge": merge and _merge_label(merge, with_options=len(spread[merge["method"]]) > 1),
                 "merge_key": merge and canonical(merge),
             }
         )
-    index = pd.Index([point["id"] for point in points], name="point", dtype=object)
+    index = pd.Index([point.id for point in points], name="point", dtype=object)
     return pd.DataFrame(records, index=index, columns=POINT_COLUMNS, dtype=object)
 
 
@@ -80,13 +67,13 @@ def _merge_label(merge: Mapping[str, Any], with_options: bool) -> str:
     return f"{merge['method']} ({options})" if options and with_options else merge["method"]
 
 
-def rows(plan: Mapping[str, Any], found: Callable[[str], Path | None], live: bool) -> pd.DataFrame:
+def rows(plan: ReportPlan, found: Callable[[str], Path | None], live: bool) -> pd.DataFrame:
     """One row per (point, target, seed, domain) of the plan's folds (ROW_COLUMNS); SapError where one comes twice."""
-    known = {point["id"] for point in plan["points"]}
+    known = {point.id for point in plan.points}
     records = []
-    for fold in plan["folds"]:
-        path = found(fold["rows"])
-        there = _rows_so_far(fold["rows"], found) if live else _intact(path, "evaluate") if path else []
+    for fold in plan.folds:
+        path = found(fold.rows)
+        there = _rows_so_far(fold.rows, found) if live else _intact(path, "evaluate") if path else []
         there = [row | {"shard": str(path)} for row in there]
         # The file may also hold rows of other experiments: only the plan's points belong here.
         records += [row for row in there if row["point"] in known]
@@ -103,19 +90,16 @@ def rows(plan: Mapping[str, Any], found: Callable[[str], Path | None], live: boo
     return rows.astype({"seed": int, "n": int, "accuracy": float, "norm": float, "seconds": float})
 
 
-def trainings(trainees: Iterable[Mapping[str, Any]], found: Callable[[str], Path | None]) -> pd.DataFrame:
+def trainings(trainees: Iterable[Training], found: Callable[[str], Path | None]) -> pd.DataFrame:
     """One row per trainee and seed; a name stands for one training."""
     records = []
     for trainee in trainees:
-        path = found(trainee["meta"])
+        path = found(trainee.meta)
         meta = read_meta(path.parent) if path else {}
         records.append(
             {
-                "name": trainee["name"],
-                "kind": trainee["kind"],
-                "domains": tuple(trainee["domains"]),
-                "seed": trainee["seed"],
-                "corrupted": _corrupted(meta, trainee["name"]),
+                **{name: getattr(trainee, name) for name in ("name", "kind", "domains", "seed")},
+                "corrupted": _corrupted(meta, trainee.name),
                 **{name: meta.get(name) for name in TRAINING_FACTS},
             }
         )
@@ -144,11 +128,11 @@ def costs(jobs: Iterable[Mapping[str, Any]], found: Callable[[str], Path | None]
     return _numeric(pd.DataFrame([{name: meta.get(name) for name in facts} for meta in metas], columns=facts), facts)
 
 
-def audit(plan: Mapping[str, Any], found: Callable[[str], Path | None]) -> pd.DataFrame:
+def audit(plan: ReportPlan, found: Callable[[str], Path | None]) -> pd.DataFrame:
     """One row per audited layer (AUDIT_COLUMNS)."""
-    known = {point["id"] for point in plan["points"]}
+    known = {point.id for point in plan.points}
     records = []
-    for job in planned(plan, "audit"):
+    for job in plan.jobs.get("audit", []):
         path = found(f"{job['folder']}/audit.jsonl")
         rows = _intact(path, "audit") if path else []
         layers = Counter(row["point"] for row in rows)
@@ -158,11 +142,11 @@ def audit(plan: Mapping[str, Any], found: Callable[[str], Path | None]) -> pd.Da
     return pd.DataFrame(records, columns=AUDIT_COLUMNS)
 
 
-def failures(plan: Mapping[str, Any], found: Callable[[str], Path | None], live: bool) -> pd.DataFrame:
+def failures(plan: ReportPlan, found: Callable[[str], Path | None], live: bool) -> pd.DataFrame:
     """One row per row of the plan's points, or of its measured clients, that failed (FAILURE_COLUMNS)."""
-    known = {None, *(point["id"] for point in plan["points"])}
+    known = {None, *(point.id for point in plan.points)}
     records = []
-    for name in plan.get("failed", []):
+    for name in plan.failed:
         path = found(name) or found(str(handed_back(name)))
         there = [] if path is None else sealed_rows(path)[0] if live else _intact(path, name.split("/")[1])
         # The file may also hold rows of other experiments.
@@ -194,13 +178,13 @@ NAMES = ("client", "client_a", "client_b", "layer", "draw_a", "draw_b")
 class Files(dict[tuple[str, str], pd.DataFrame]):
     """(stage, name) -> the NAME.csv of the stage's jobs, one below the other, read when it is first asked for."""
 
-    def __init__(self, plan: Mapping[str, Any], found: Callable[[str], Path | None]) -> None:
+    def __init__(self, plan: ReportPlan, found: Callable[[str], Path | None]) -> None:
         super().__init__()
         self._plan, self._found = plan, found
 
     def __missing__(self, key: tuple[str, str]) -> pd.DataFrame:
         stage, name = key
-        places = filter(None, (self._found(f"{job['folder']}/{name}.csv") for job in planned(self._plan, stage)))
+        places = filter(None, (self._found(f"{job['folder']}/{name}.csv") for job in self._plan.jobs.get(stage, [])))
         parts = [_frame(place) for place in places]
         filled = [part for part in parts if len(part)] or parts[:1]
         self[key] = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()

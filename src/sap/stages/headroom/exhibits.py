@@ -80,7 +80,7 @@ def headroom_frame(results: Results) -> pd.DataFrame:
     detectable_mcnemar, detectable; seeds; shows (the plan's margin can be shown), sentence.
     """
     found = read_headroom(results)
-    margin = results.plan["margin"]
+    margin = results.plan.margin
     records = [_record(domain, [arrays], margin) for domain, arrays in found.items()]
     planned = {job["domain"] for job in results.planned("headroom")}
     if len(found) == len(planned) > 1:

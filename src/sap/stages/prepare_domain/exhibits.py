@@ -39,6 +39,6 @@ def draw_examples(results: Results) -> Figure:
                 panel.imshow(image, interpolation="nearest" if image.shape[0] < 64 else "antialiased")
         row[0].set_ylabel(short(domain, 18), rotation=0, ha="right", va="center", labelpad=6)
     for panel, label in zip(axes[0], labels, strict=True):
-        name = results.plan["classes"][label]
+        name = results.plan.classes[label]
         panel.set_title(short(name, 12), loc="center", fontsize=6.5, fontweight="normal", pad=3)
     return figure
