@@ -1,5 +1,6 @@
 """The script of the stage: a merge that cannot be audited costs no other its rows."""
 
+from sap.evaluate.rows import Judged
 from sap.io import read_jsonl
 from tests.probe.small_study import (
     HALF,
@@ -15,7 +16,7 @@ DOMAINS = ("red", "green")
 
 def test_a_merge_that_cannot_be_audited_costs_no_other_its_rows(tmp_path, tiny_clip_folder, monkeypatch):
     monkeypatch.setattr(
-        "sap.evaluate.rows.row_keys", lambda plan: {(point.id, "none"): point.id for point in plan.points}
+        "sap.evaluate.rows.row_keys", lambda plan: {(point.id, *Judged("none")): point.id for point in plan.points}
     )
     for domain in DOMAINS:
         write_upload(tiny_clip_folder, tmp_path / "clients" / domain, 0.3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sap.errors import SapError
-from sap.evaluate.rows import RowStore, row_keys
+from sap.evaluate.rows import Judged, RowStore, name_of, row_keys
 from sap.io import digest_file, load_tensors, read_jsonl, write_text
 from sap.provenance import save_meta
 from tests.made_plans import made_fold
@@ -15,7 +15,8 @@ LABELS = np.array([0, 1, 2, 1])
 
 
 def row(point: str, domain: str, key: str = "0123456789abcdef") -> dict:
-    return {"key": key, "point": point, "kind": "merge", "target": "a", "seed": 0, "domain": domain, "settings": {}}
+    named = {"key": key, "point": point, "kind": "merge", "target": "a", "seed": 0, "settings": {}}
+    return named | Judged(domain)._asdict()
 
 
 def probabilities(seed: int) -> np.ndarray:
@@ -35,28 +36,28 @@ def test_what_is_read_back_is_what_was_written(store, tmp_path):
     again = RowStore(tmp_path)
     assert again.rows == store.rows
     stored = load_tensors(tmp_path / "predictions.safetensors", "np")
-    index = again.rows["q", "a"]["index"]
+    index = again.rows["q", "a", "test"]["index"]
     expected = probabilities(2)
-    assert np.array_equal(stored["a/predicted"][index], expected.argmax(1))
-    assert np.array_equal(stored["a/probability"][index], expected.max(1))
-    assert np.array_equal(stored["a/true_probability"][index], expected[np.arange(4), LABELS])
-    assert again.rows["q", "a"]["correct"] == int((expected.argmax(1) == LABELS).sum())
+    assert np.array_equal(stored["a/test/predicted"][index], expected.argmax(1))
+    assert np.array_equal(stored["a/test/probability"][index], expected.max(1))
+    assert np.array_equal(stored["a/test/true_probability"][index], expected[np.arange(4), LABELS])
+    assert again.rows["q", "a", "test"]["correct"] == int((expected.argmax(1) == LABELS).sum())
 
 
 def test_adding_a_point_keeps_the_other_rows_bit_for_bit(store, tmp_path):
-    before = {(r["point"], r["domain"]): json.dumps(r) for r in read_jsonl(tmp_path / "rows.jsonl")}
+    before = {name_of(r): json.dumps(r) for r in read_jsonl(tmp_path / "rows.jsonl")}
     again = RowStore(tmp_path)
-    again.add(row("r", "a"), probabilities(9), LABELS)
+    again.add(row("r", "a", "test"), probabilities(9), LABELS)
     again.save()
-    after = {(r["point"], r["domain"]): json.dumps(r) for r in read_jsonl(tmp_path / "rows.jsonl")}
+    after = {name_of(r): json.dumps(r) for r in read_jsonl(tmp_path / "rows.jsonl")}
     assert {name: after[name] for name in before} == before
     assert len(after) == 4
 
 
 def test_a_row_is_known_only_under_its_key(store):
-    assert store.has("p", "a", "0123456789abcdef")
-    assert not store.has("p", "a", "another")
-    assert not store.has("p", "c", "0123456789abcdef")
+    assert store.has(("p", "a", "test"), "0123456789abcdef")
+    assert not store.has(("p", "a", "test"), "another")
+    assert not store.has(("p", "c", "test"), "0123456789abcdef")
 
 
 def test_equal_rows_give_equal_bytes_whatever_the_order_of_work(store, tmp_path):
@@ -79,7 +80,7 @@ def test_damaged_files_lose_rows_but_never_lie(store, tmp_path, damage):
         predictions.unlink()
     else:
         lone = RowStore(tmp_path / "other")
-        lone.add(row("p", "b"), np.eye(3, dtype=np.float32)[[2, 2, 1, 0]], LABELS)
+        lone.add(row("p", "b", "test"), np.eye(3, dtype=np.float32)[[2, 2, 1, 0]], LABELS)
         lone.save()
         predictions.write_bytes((tmp_path / "other/predictions.safetensors").read_bytes())
     assert RowStore(tmp_path).rows == {}
@@ -104,26 +105,26 @@ def test_rows_of_a_cut_file_are_kept_up_to_the_cut(store, tmp_path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text(rows.read_text(encoding="utf-8")[:-20], encoding="utf-8")
     again = RowStore(tmp_path)
-    assert set(again.rows) == {("p", "a"), ("p", "b")}
-    again.add(row("q", "a"), probabilities(2), LABELS)
+    assert set(again.rows) == {("p", "a", "test"), ("p", "b", "test")}
+    again.add(row("q", "a", "test"), probabilities(2), LABELS)
     again.save()
     assert RowStore(tmp_path).rows == store.rows
 
 
 def test_rows_on_other_images_of_a_domain_give_way(store, tmp_path):
-    store.add(row("r", "a"), probabilities(5)[:3], LABELS[:3])
+    store.add(row("r", "a", "test"), probabilities(5)[:3], LABELS[:3])
     store.save()
-    assert set(RowStore(tmp_path).rows) == {("p", "b"), ("r", "a")}
+    assert set(RowStore(tmp_path).rows) == {("p", "b", "test"), ("r", "a", "test")}
 
 
 def test_a_row_that_was_dropped_is_gone_and_the_others_keep_their_predictions(store, tmp_path):
-    store.drop([("p", "a"), ("not", "there")])
+    store.drop([("p", "a", "test"), ("not", "there", "test")])
     assert store.changed
     store.save()
     again = RowStore(tmp_path)
-    assert set(again.rows) == {("p", "b"), ("q", "a")}
+    assert set(again.rows) == {("p", "b", "test"), ("q", "a", "test")}
     stored = load_tensors(tmp_path / "predictions.safetensors", "np")
-    assert np.array_equal(stored["a/predicted"][again.rows["q", "a"]["index"]], probabilities(2).argmax(1))
+    assert np.array_equal(stored["a/test/predicted"][again.rows["q", "a", "test"]["index"]], probabilities(2).argmax(1))
 
 
 def test_rows_so_far_are_adopted_unless_the_key_of_today_is_there(store, tmp_path):
@@ -133,12 +134,13 @@ def test_rows_so_far_are_adopted_unless_the_key_of_today_is_there(store, tmp_pat
     side.add(row("q", "a", today), probabilities(8), LABELS)  # a leftover of other settings
     side.add(row("r", "a", today), probabilities(9), LABELS)  # not there yet
     side.save()
-    store.adopt(RowStore(tmp_path / "side"), {("p", "a"): today, ("q", "a"): old, ("r", "a"): today})
+    keys = {("p", "a", "test"): today, ("q", "a", "test"): old, ("r", "a", "test"): today}
+    store.adopt(RowStore(tmp_path / "side"), keys)
     assert {name: found["key"] for name, found in store.rows.items()} == {
-        ("p", "a"): today,
-        ("p", "b"): old,
-        ("q", "a"): old,
-        ("r", "a"): today,
+        ("p", "a", "test"): today,
+        ("p", "b", "test"): old,
+        ("q", "a", "test"): old,
+        ("r", "a", "test"): today,
     }
 
 
@@ -191,12 +193,12 @@ def plan(tmp_path):
 
 def test_seen_domains_are_judged_for_the_points_that_ask_for_them(plan):
     assert set(row_keys(plan)) == {
-        ("mean", "a"),
-        ("mean", "b"),
-        ("sap", "a"),
-        ("regmean", "a"),
-        ("zero", "a"),
-        ("pool", "a"),
+        ("mean", "a", "test"),
+        ("mean", "b", "test"),
+        ("sap", "a", "test"),
+        ("regmean", "a", "test"),
+        ("zero", "a", "test"),
+        ("pool", "a", "test"),
     }
 
 

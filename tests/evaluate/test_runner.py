@@ -7,6 +7,7 @@ import torch
 from sap.clip.tower import below
 from sap.errors import MachineError, SapError
 from sap.evaluate.judging import judge_points
+from sap.evaluate.rows import Judged
 from sap.evaluate.runner import DomainImages, Judge, softmax
 from sap.serve._api import Fold
 from sap.update import Factors, Update
@@ -139,10 +140,12 @@ def test_ensembles_average_probabilities_or_logits(judge_of, test_images):
     points = [{"id": kind, "settings": {"kind": kind}} for kind in ("ensemble", "ensemble_logits")]
     plan = made_fold(clients={"a": "", "b": ""}, domains={"sketch": ""}, target="sketch", points=points)
     trained = {name: update_of(judge.backbone.model, size) for name, size in (("a", 0.5), ("b", 2.0))}
-    wanted = {(point["id"], "sketch"): "0" for point in points}
+    wanted = {(point["id"], *Judged("sketch")): "0" for point in points}
     found = {
         row["point"]: probabilities
-        for row, probabilities, _ in judge_points(plan, wanted, judge, {"sketch": test_images}, fold(trained), [])
+        for row, probabilities, _ in judge_points(
+            plan, wanted, judge, {Judged("sketch"): test_images}, fold(trained), []
+        )
     }
     logits = [judge.logits(test_images, update) for update in trained.values()]
     assert np.allclose(found["ensemble"], (softmax(logits[0]) + softmax(logits[1])) / 2, atol=1e-6)
@@ -155,10 +158,10 @@ def judged(judge_of, test_images):
     """Judges the points first, broken and last on two domains; `merge(name)` makes their updates."""
 
     def run(merge):
-        names, tests = ("first", "broken", "last"), {"sketch": test_images, "photo": test_images}
+        names, tests = ("first", "broken", "last"), {Judged(domain): test_images for domain in ("sketch", "photo")}
         points = [{"id": name, "settings": {"kind": "merge", "merge": name}, "seen": True} for name in names]
-        plan = made_fold(domains=dict.fromkeys(tests, ""), target="sketch", seed=3, points=points)
-        wanted, failed = {(name, domain): f"{name} {domain}" for name in names for domain in tests}, []
+        plan = made_fold(domains={"sketch": "", "photo": ""}, target="sketch", seed=3, points=points)
+        wanted, failed = {(name, *judged): f"{name} {judged.domain}" for name in names for judged in tests}, []
         rows = [
             row
             for row, *_ in judge_points(plan, wanted, judge_of(), tests, fold({}, lambda s: merge(s["merge"])), failed)
@@ -185,7 +188,7 @@ def test_a_point_that_cannot_be_merged_stops_no_other_and_says_why(judged, tiny_
     rows, failed = judged(merge)
     assert [row["point"] for row in rows] == ["first", "first", "last", "last"]
     common = {"stage": "evaluate", "point": "broken", "target": "sketch", "seed": 3, "error": sentence}
-    assert failed == [common | {"domain": domain} for domain in ("sketch", "photo")]
+    assert failed == [common | Judged(domain)._asdict() for domain in ("sketch", "photo")]
 
 
 def test_a_merge_that_predicts_nan_stops_no_other(judged, tiny_clip):

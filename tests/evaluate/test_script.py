@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sap.evaluate import judging, load
-from sap.evaluate.rows import RowStore
+from sap.evaluate.rows import Judged, RowStore
 from sap.io import read_jsonl
 from sap.job import Task
 from tests.made_plans import NOTHING
@@ -21,7 +21,8 @@ LABELS = np.array([0, 1, 1])
 
 
 def row(point: str, key: str) -> dict:
-    return {"key": key, "point": point, "kind": "merge", "target": "a", "seed": 0, "domain": "a", "settings": {}}
+    named = {"key": key, "point": point, "kind": "merge", "target": "a", "seed": 0, "settings": {}}
+    return named | Judged("a")._asdict()
 
 
 @pytest.fixture
@@ -35,14 +36,16 @@ def evaluate(tmp_path, monkeypatch):
 
     def run(keys: dict[str, str], broken: str = "") -> tuple[dict[str, dict], list[dict]]:
         def judged(task, args, plan, wanted, failed):
-            for (point, _), key in wanted.items():
+            for (point, *_), key in wanted.items():
                 if point == broken:
                     failed.append(row(point, key) | {"stage": "evaluate", "error": "the Grams are singular"})
                 else:
                     yield row(point, key), np.eye(3, dtype=np.float32)[[0, 1, 2]], LABELS
 
         monkeypatch.setattr(script, "judged", judged)
-        monkeypatch.setattr("sap.evaluate.rows.row_keys", lambda plan: {(name, "a"): key for name, key in keys.items()})
+        monkeypatch.setattr(
+            "sap.evaluate.rows.row_keys", lambda _: {(name, *Judged("a")): key for name, key in keys.items()}
+        )
         script.main(Namespace(plan=str(plan), code="", save_every=1000.0, out=out))
         return {found["point"]: found for found in read_jsonl(out / "rows.jsonl")}, read_jsonl(out / "failed.jsonl")
 

@@ -190,7 +190,6 @@ def own(changed, tmp_path):
         ("a\nb", r"the folder name 'a\nb' is not plain UTF-8 text"),
         ("a\x1b[31m", "is not plain UTF-8 text"),
         ("{seed}", "has a brace, which Snakemake reads as a wildcard"),
-        ("photo (triggered)", "ends with ' (triggered)'"),
         ("none", "stands for the fold that holds no domain out"),
     ],
 )

@@ -35,7 +35,7 @@ def write(path: str, text: str = "x") -> Path:
 
 
 def rows(folder: str, *names: tuple[str, str]) -> None:
-    lines = [json.dumps(sealed({"point": point, "domain": domain})) + "\n" for point, domain in names]
+    lines = [json.dumps(sealed({"point": point, "domain": domain, "images": "test"})) + "\n" for point, domain in names]
     write(f"{folder}/rows.jsonl", "".join(lines))
 
 

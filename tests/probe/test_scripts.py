@@ -8,6 +8,7 @@ from sap.clip.backbone import load_backbone
 from sap.data.store import open_store
 from sap.errors import SapError
 from sap.evaluate.load import domain_images, load_judge
+from sap.evaluate.rows import Judged
 from sap.io import digest_file, load_tensors, read_csv, read_json, read_jsonl
 from sap.stages.headroom.plan import HeadroomPlan
 from tests.probe.small_study import (
@@ -55,7 +56,7 @@ def test_headroom_is_what_evaluate_finds_and_a_separable_domain_is_read_by_the_p
     plan, found, meta = headroom(study, tiny_clip_folder)
     ceilings = {kind: plan[kind] for kind in ("pooled", "oracle")}
     judge, trained = load_judge(msgspec.convert(plan, HeadroomPlan), ceilings, "cpu", 16, cache_activations=False)
-    test = domain_images("green", plan["data"])
+    test = domain_images(Judged("green"), plan["data"])
 
     def correct(update):
         return judge.probabilities(test, update).argmax(1) == test.labels

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sap.evaluate.rows import FIELDS, TRIGGERED, digest_arrays
+from sap.evaluate.rows import FIELDS, TEST, TRIGGERED, digest_arrays
 from sap.io import save_tensors, sealed, write_jsonl, write_text
 from sap.report.frame import load_results
 
@@ -142,21 +142,22 @@ def _belongs(point, fold, inside):
 
 def _shard(path, points, fold, seed, domains, clients, accuracy, images, classes, wrong, poisoned_norm):
     tensors, rows = {}, []
-    for name in [*domains, *(f"{domain}{TRIGGERED}" for domain in domains if fold in (domain, NOBODY))]:
-        domain = name.removesuffix(TRIGGERED)
+    judged = [(domain, TEST) for domain in domains]
+    for domain, looks in judged + [(domain, TRIGGERED) for domain in domains if fold in (domain, NOBODY)]:
+        triggered, name = looks == TRIGGERED, f"{domain}/{looks}"
         labels = (np.arange(images) % classes).astype(np.int16)
         found = []
         for point in points:
-            if not _judged(point, name, domain, fold):
+            if not _judged(point, triggered, domain, fold):
                 continue
             share = accuracy(point, fold, domain, clients)
-            found.append(_predictions(point, share, labels, domain, seed, classes, wrong, name != domain))
+            found.append(_predictions(point, share, labels, domain, seed, classes, wrong, triggered))
             right = int((found[-1]["predicted"] == labels).sum())
             rows.append(
                 {
                     "point": point["id"], "kind": point["settings"]["kind"], "target": fold, "seed": seed,
-                    "domain": name, "n": images, "correct": right, "accuracy": right / images, "seconds": 0.1,
-                    "index": len(found) - 1, "predictions": digest_arrays(labels, found[-1]),
+                    "domain": domain, "images": looks, "n": images, "correct": right, "accuracy": right / images,
+                    "seconds": 0.1, "index": len(found) - 1, "predictions": digest_arrays(labels, found[-1]),
                     **_facts(point, fold, clients, poisoned_norm),
                 }
             )  # fmt: skip
@@ -168,9 +169,9 @@ def _shard(path, points, fold, seed, domains, clients, accuracy, images, classes
     write_jsonl(path, [sealed(row) for row in rows])
 
 
-def _judged(point, name, domain, fold):
+def _judged(point, triggered, domain, fold):
     """A point has rows on its held-out domain, on all where it is `seen`, stamped where a backdoor is about."""
-    if name != domain:
+    if triggered:
         return point["attack"] == BACKDOOR or (not point["attack"] and point["settings"]["kind"] == "merge")
     return fold in (domain, NOBODY) or "seen" in point["views"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sap.data.store import write_examples, write_images
-from sap.evaluate.rows import FIELDS, VALIDATION, digest_arrays
+from sap.evaluate.rows import FIELDS, TEST, VALIDATION, digest_arrays
 from sap.io import save_tensors, sealed
 
 DOMAINS = ("handwritten", "blended", "outlined", "printed")
@@ -197,12 +197,11 @@ def _rows(point, target, seed, inside, clients, base, domains):
     ratio, norm = settings.get("prune_ratio", 0.0), None
     if kind == "merge":
         norm = settings["scale"] * (1 - 0.6 * ratio if settings.get("control", "none") != "restored" else 1.0)
-    judged = list(domains) if "main" in point["views"] else [target]
+    judged = [(domain, TEST) for domain in (domains if "main" in point["views"] else [target])]
     if "select" in point["views"]:
-        judged += [f"{domain}{VALIDATION}" for domain in domains if domain != target]
-    for name in judged:
-        domain = name.removesuffix(VALIDATION)
-        key = f"{point['id']}-{target}-{seed}-{name}"
+        judged += [(domain, VALIDATION) for domain in domains if domain != target]
+    for domain, images in judged:
+        key = f"{point['id']}-{target}-{seed}-{domain}-{images}"
         rng = np.random.default_rng(zlib.crc32(key.encode()))  # its own: adding points moves no number of the others
         n = 120 + 20 * list(domains).index(domain)
         own = clients.get(settings.get("client")) == domain
@@ -216,11 +215,11 @@ def _rows(point, target, seed, inside, clients, base, domains):
             gain -= 0.02 * ("ties" in str(settings["merge"])) + 0.01 * ("factor" in str(settings["merge"]))
         noise = 0.0 if kind == "zero_shot" else 0.012 * rng.standard_normal()
         correct = round(n * min(max(base[domain] + gain + noise, 0.0), 1.0))
-        facts = {"anchor_loss": 0.5 - gain} if name.endswith(VALIDATION) else {}
+        facts = {"anchor_loss": 0.5 - gain} if images == VALIDATION else {}
         yield {
             "key": key, "point": point["id"], "kind": kind, "target": target,
-            "seed": seed, "domain": name, "n": n, "correct": correct, "accuracy": correct / n, "index": 0,
-            "norm": norm, "seconds": round(0.05 + 0.01 * rng.random(), 4), "settings": settings,
+            "seed": seed, "domain": domain, "images": images, "n": n, "correct": correct, "accuracy": correct / n,
+            "index": 0, "norm": norm, "seconds": round(0.05 + 0.01 * rng.random(), 4), "settings": settings,
             **facts,
         }  # fmt: skip
 
@@ -228,12 +227,12 @@ def _rows(point, target, seed, inside, clients, base, domains):
 def _shard(path, rows, classes):
     """rows.jsonl and the predictions beside it."""
     tensors = {}
-    for domain in sorted({row["domain"] for row in rows}):
-        inside = [row for row in rows if row["domain"] == domain]
+    for place in sorted({(row["domain"], row["images"]) for row in rows}):
+        inside, name = [row for row in rows if (row["domain"], row["images"]) == place], "/".join(place)
         labels = np.arange(inside[0]["n"], dtype=np.int16) % classes
         found = [predictions(row, labels, classes) for row in inside]
-        tensors |= {f"{domain}/{field}": np.stack([arrays[field] for arrays in found]) for field in FIELDS}
-        tensors[f"{domain}/labels"] = labels
+        tensors |= {f"{name}/{field}": np.stack([arrays[field] for arrays in found]) for field in FIELDS}
+        tensors[f"{name}/labels"] = labels
         for index, (row, arrays) in enumerate(zip(inside, found, strict=True)):
             row |= {"index": index, "predictions": digest_arrays(labels, arrays)}
     save_tensors(path.with_name("predictions.safetensors"), tensors)

@@ -23,7 +23,7 @@ def compared(results):
 def without(results, point, target, seed):
     rows = results.rows
     gone = (rows["point"] == point) & (rows["target"] == target) & (rows["seed"] == seed) & (rows["domain"] == target)
-    return dataclasses.replace(results, rows=rows[~gone])
+    return dataclasses.replace(results, judged=rows[~gone])
 
 
 def without_points(results, gone):
@@ -189,7 +189,7 @@ def test_without_two_points_of_room_no_score_is_printed(results):
     ceilings = rows["kind"].isin(["pooled", "oracle"])
     keys = list(zip(rows["target"], rows["seed"], rows["domain"], strict=True))
     rows.loc[ceilings, "accuracy"] = [floor[key] + 0.01 for key, there in zip(keys, ceilings, strict=True) if there]
-    table = metrics_table(dataclasses.replace(results, rows=rows))
+    table = metrics_table(dataclasses.replace(results, judged=rows))
     cell = next(column.cell for column in table.columns if column.header == "normalised")
     assert {cell(row) for _, row in table.frame.iterrows()} == {"no room"}
 

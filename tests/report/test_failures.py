@@ -36,7 +36,7 @@ def fail(plan, point, sentence, folds=None):
             rows = read_jsonl(path)
             gone = [row for row in rows if row["point"] == point and (folds is None or row["target"] in folds)]
             path.write_text("".join(json.dumps(row) + "\n" for row in rows if row not in gone), encoding="utf-8")
-            keys = ("point", "target", "seed") + (("domain",) if stage == "evaluate" else ())
+            keys = ("point", "target", "seed") + (("domain", "images") if stage == "evaluate" else ())
             failed = {json.dumps({key: row[key] for key in keys}) for row in gone}
             before = read_jsonl(path.with_name("failed.jsonl")) if path.with_name("failed.jsonl").exists() else []
             failed = [{"stage": stage, "error": sentence, **json.loads(text)} for text in sorted(failed)]

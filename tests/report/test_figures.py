@@ -70,7 +70,7 @@ def test_an_experiment_without_such_points_says_so(bare, name):
 def test_points_without_rows_are_drawn_as_missing(results, name):
     gone = results.points.index[results.points["criterion"] == "taylor_absolute"]
     with styled():
-        render(FIGURES[name].make(replace(results, rows=results.rows[~results.rows["point"].isin(gone)])))
+        render(FIGURES[name].make(replace(results, judged=results.rows[~results.rows["point"].isin(gone)])))
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -78,7 +78,7 @@ def test_a_plan_with_nothing_computed_yet_still_draws(results, name, tmp_path):
     with styled():
         render(
             FIGURES[name].make(
-                replace(results, root=tmp_path, rows=results.rows.iloc[:0], files=defaultdict(pd.DataFrame))
+                replace(results, root=tmp_path, judged=results.rows.iloc[:0], files=defaultdict(pd.DataFrame))
             )
         )
 
@@ -86,7 +86,7 @@ def test_a_plan_with_nothing_computed_yet_still_draws(results, name, tmp_path):
 def test_a_missing_method_is_named_missing_in_the_main_figure(results):
     gone = results.points.index[results.points["label"] == "ties of updates"]
     with styled():
-        figure = FIGURES["main"].make(replace(results, rows=results.rows[~results.rows["point"].isin(gone)]))
+        figure = FIGURES["main"].make(replace(results, judged=results.rows[~results.rows["point"].isin(gone)]))
     assert "missing" in texts(figure)
 
 
@@ -117,7 +117,7 @@ def test_the_names_of_two_reference_lines_never_overlap(results, gain):
     unpruned = rows.index[rows.index.get_level_values("point") == "merge-none-{method: mean}-1.0"]
     rows.loc[unpruned, "accuracy"] = start.reindex(unpruned.droplevel("point")).to_numpy() + gain
     with styled():
-        figure = render(FIGURES["ablation"].make(replace(results, rows=rows.reset_index()[results.rows.columns])))
+        figure = render(FIGURES["ablation"].make(replace(results, judged=rows.reset_index()[results.rows.columns])))
     for panel in figure.axes:
         boxes = {text.get_text(): text.get_window_extent() for text in panel.texts}
         assert not boxes["unpruned"].overlaps(boxes["zero-shot"])

@@ -209,7 +209,7 @@ def test_an_experiment_without_the_evidence_says_so(bare, name):
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_without_evidence_say_so(bare, name):
     if name == "interference":
-        bare = replace(bare, rows=bare.rows.iloc[:0], points=bare.points.iloc[:0], files=defaultdict(pd.DataFrame))
+        bare = replace(bare, judged=bare.rows.iloc[:0], points=bare.points.iloc[:0], files=defaultdict(pd.DataFrame))
     with styled():
         assert any("This experiment" in text.get_text() for text in texts(DRAWERS[name].make(bare)))
 

@@ -19,12 +19,12 @@ def experiment(tmp_path) -> tuple[ReportPlan, list[Path]]:
 
 def test_the_rows_of_a_running_job_count_before_they_are_in_its_outputs(tmp_path):
     plan, (first, second) = experiment(tmp_path)
-    whole = collect(plan, tmp_path).rows
+    whole = collect(plan, tmp_path).judged
     rows = read_jsonl(first)
     write_jsonl(first, rows[:5])
     write_jsonl(Path(f"{first.parent}.progress") / first.name, rows[3:])
-    live = collect(plan, tmp_path, live=True).rows
-    assert len(collect(plan, tmp_path).rows) == len(whole) - len(rows) + 5
+    live = collect(plan, tmp_path, live=True).judged
+    assert len(collect(plan, tmp_path).judged) == len(whole) - len(rows) + 5
     assert live.equals(whole)
     second.unlink()
     assert set(collect(plan, tmp_path, live=True).rows["target"]) == {plan.folds[0].target}

@@ -90,7 +90,8 @@ def test_predictions_of_another_writing_are_refused(copy):
     path = copy.parents[2] / json.loads(copy.read_text(encoding="utf-8"))["folds"][0]["rows"]
     predictions = path.with_name("predictions.safetensors")
     tensors = load_tensors(predictions, "np")
-    tensors[f"{row['target']}/predicted"] = (tensors[f"{row['target']}/predicted"] + 1) % 10
+    name = f"{row['target']}/test/predicted"
+    tensors[name] = (tensors[name] + 1) % 10
     save_tensors(predictions, tensors)
     spoilt = results.rows[results.rows["shard"] == str(path)].iloc[0]
     with pytest.raises(SapError, match="does not hold the predictions of its rows"):

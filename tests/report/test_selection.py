@@ -18,9 +18,9 @@ def frame(results):
 
 
 def validation(results, point, target, seed, column):
-    rows = results.rows
+    rows = results.judged
     inside = (rows["point"] == point) & (rows["target"] == target) & (rows["seed"] == seed)
-    return rows[inside & rows["domain"].str.endswith(VALIDATION)][column].astype(float)
+    return rows[inside & (rows["images"] == VALIDATION)][column].astype(float)
 
 
 @pytest.mark.parametrize("family", list(FIXED))
@@ -41,13 +41,13 @@ def test_each_mode_chooses_by_its_own_score_and_by_nothing_else(results, family)
 
 def test_candidates_that_are_equally_good_by_other_sums_tie_and_the_smaller_value_wins(results):
     """The same three accuracies of the sources, in another order for each candidate."""
-    rows, points = results.rows.copy(), candidates(results, "unpruned")
+    rows, points = results.judged.copy(), candidates(results, "unpruned")
     for shift, point in enumerate(points.values()):
         for target in DOMAINS:
             for seed in results.seeds:
                 found = validation(results, point, target, seed, "accuracy").index
                 rows.loc[found, "accuracy"] = np.roll([30, 36, 58], shift) / 60
-    even = dataclasses.replace(results, rows=rows)
+    even = dataclasses.replace(results, judged=rows)
     assert set(chosen(even, "unpruned", "client").values()) == {min(points)}
 
 
@@ -79,18 +79,20 @@ def test_every_choice_is_counted(results, frame):
 
 
 def test_equal_scores_choose_the_smallest_value(results):
-    rows = results.rows.assign(anchor_loss=results.rows["anchor_loss"].where(results.rows["anchor_loss"].isna(), 0.5))
-    assert set(chosen(dataclasses.replace(results, rows=rows), "SAP", "anchor").values()) == {0.1}
+    rows = results.judged.assign(
+        anchor_loss=results.judged["anchor_loss"].where(results.judged["anchor_loss"].isna(), 0.5)
+    )
+    assert set(chosen(dataclasses.replace(results, judged=rows), "SAP", "anchor").values()) == {0.1}
 
 
 def test_a_missing_validation_row_leaves_only_the_modes_that_read_it_missing(results):
-    rows = results.rows
+    rows = results.judged
     point = candidates(results, "SAP")[0.9]
-    gone = rows[(rows["point"] == point) & rows["domain"].str.endswith(VALIDATION)].index[:1]
-    broken = selection_frame(dataclasses.replace(results, rows=rows.drop(gone))).set_index(["family", "mode"])
+    gone = rows[(rows["point"] == point) & (rows["images"] == VALIDATION)].index[:1]
+    broken = selection_frame(dataclasses.replace(results, judged=rows.drop(gone))).set_index(["family", "mode"])
     missing = broken["accuracy"].isna()
     assert set(missing.index[missing]) == {("SAP", "anchor"), ("SAP", "client")}
-    assert "missing" in markdown(selection_table(dataclasses.replace(results, rows=rows.drop(gone))), "Selection")
+    assert "missing" in markdown(selection_table(dataclasses.replace(results, judged=rows.drop(gone))), "Selection")
 
 
 def test_without_candidates_the_table_says_so(bare):
@@ -119,6 +121,6 @@ def test_equal_draws_have_no_variance_of_their_own_and_another_point_among_them_
 
 def test_a_missing_row_makes_its_components_missing(results):
     point = variance_frame(results)["point"].iloc[0]
-    rows = results.rows[~((results.rows["point"] == point) & (results.rows["seed"] == 1))]
-    (row,) = variance_frame(dataclasses.replace(results, rows=rows)).to_dict("records")
+    rows = results.judged[~((results.judged["point"] == point) & (results.judged["seed"] == 1))]
+    (row,) = variance_frame(dataclasses.replace(results, judged=rows)).to_dict("records")
     assert np.isnan([row["mean"], row["se"], row["image"]]).all()

@@ -44,7 +44,7 @@ def accuracies(plan, point, domain=None):
     return {
         (row["target"], row["seed"]): row["accuracy"]
         for row in rows
-        if row["point"] == point and row["domain"] == (domain or row["target"])
+        if row["point"] == point and row["domain"] == (domain or row["target"]) and row["images"] == "test"
     }
 
 

@@ -62,14 +62,14 @@ def test_every_stage_of_the_plan_ran_and_left_its_files(everything, study):
 def test_headroom_sees_what_evaluate_sees(everything, study):
     for target in study.targets:
         rows, predictions = judged(everything, study, target)
-        labels = predictions[f"{target}/labels"]
+        labels = predictions[f"{target}/test/labels"]
         arrays = load_tensors(
             everything.folder / study.folder("headroom", domain=target, seed=0) / "headroom.safetensors", "np"
         )
         assert np.array_equal(arrays["labels"], labels)
         for kind in ("zero_shot", "pooled", "oracle"):
             (row,) = (row for row in rows if (row["kind"], row["domain"]) == (kind, target))
-            correct = predictions[f"{target}/predicted"][row["index"]] == labels
+            correct = predictions[f"{target}/test/predicted"][row["index"]] == labels
             assert np.array_equal(arrays[kind].ravel() == 1, correct), (target, kind)
 
 
@@ -97,6 +97,7 @@ def test_nobody_attacks_where_the_attacker_is_held_out(everything, study):
 def test_the_merge_under_a_sign_flip_is_the_one_computed_by_hand(everything, study, monkeypatch):
     """From the stored uploads: (ΔW of the honest client - ΔW of the attacker) / 2, layer by layer."""
     from sap.evaluate.load import domain_images, load_judge
+    from sap.evaluate.rows import Judged
     from sap.update import Update, load_adapter
 
     monkeypatch.chdir(everything.folder)
@@ -104,9 +105,9 @@ def test_the_merge_under_a_sign_flip_is_the_one_computed_by_hand(everything, stu
     honest, attacker = (load_adapter(plan.clients[name]) for name in ("handwritten", "printed"))
     merged = Update({layer: (honest.dense(layer) - attacker.dense(layer)) / 2 for layer in honest})
     judge, _ = load_judge(plan, plan.clients, "cpu", 256)
-    probabilities = judge.probabilities(domain_images("sketch", plan.domains["sketch"]), merged)
+    probabilities = judge.probabilities(domain_images(Judged("sketch"), plan.domains["sketch"]), merged)
     rows, predictions = judged(everything, study, "sketch")
-    labels, stored = predictions["sketch/labels"], predictions["sketch/true_probability"]
+    labels, stored = predictions["sketch/test/labels"], predictions["sketch/test/true_probability"]
     flipped, clean = (
         next(stored[row["index"]] for row in means(rows, attack) if row["domain"] == "sketch")
         for attack in ("sign_flip", None)

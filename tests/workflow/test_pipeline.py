@@ -51,7 +51,7 @@ def find(rows: list[dict], domain: str, **settings: object) -> dict:
 
 
 def true_probability(predictions: dict[str, np.ndarray], row: dict) -> np.ndarray:
-    return predictions[f"{row['domain']}/true_probability"][row["index"]]
+    return predictions[f"{row['domain']}/test/true_probability"][row["index"]]
 
 
 def test_every_rule_ran_and_left_a_log_and_a_benchmark(finished):
@@ -112,7 +112,7 @@ def test_a_clients_row_is_what_peft_itself_predicts(finished):
         features = peft_model.encode_image(pixels, normalize=True)
         logits = classes["logit_scale"] * features @ classes["features"].T
     probabilities = logits.softmax(1).numpy()
-    labels = predictions["sketch/labels"]
+    labels = predictions["sketch/test/labels"]
     assert np.allclose(probabilities[np.arange(len(labels)), labels], true_probability(predictions, row), atol=1e-4)
 
 
@@ -150,7 +150,7 @@ def test_a_merged_file_gives_the_same_predictions_as_the_row_in_memory(copied):
             plan[key] = {name: str(copied.folder / path) for name, path in plan[key].items()}
         judge, tests, _ = load_fold(msgspec.convert(plan, FoldPlan), "cpu", 256)
         probabilities = judge.probabilities(tests["sketch"], update)
-        labels = predictions["sketch/labels"]
+        labels = predictions["sketch/test/labels"]
         assert np.array_equal(probabilities[np.arange(len(labels)), labels], true_probability(predictions, row))
 
 

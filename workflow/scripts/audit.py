@@ -17,7 +17,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     # no device slot: the merges stay where the updates are, on the CPU
-    from sap.evaluate.rows import row_keys
+    from sap.evaluate.rows import Judged, row_keys
     from sap.failures import sentence_of, writable, write_failures
     from sap.io import canonical, digest, sealed, sealed_rows, write_jsonl
     from sap.plans import FoldPlan
@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> None:
     side = Path(f"{task.out}.progress")
     # what the merge depends on, and what is measured of it
     found = row_keys(plan)
-    keys = {point.id: digest(canonical([found[point.id, plan.target], task.code])) for point in plan.points}
+    keys = {point.id: digest(canonical([found[point.id, *Judged(plan.target)], task.code])) for point in plan.points}
     kept: dict[str, dict[str, dict]] = {}  # point -> layer -> row
     for row in sealed_rows(path)[0] + sealed_rows(side / path.name)[0]:
         if keys.get(row["point"]) == row["key"]:

@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from sap.evaluate.rows import RowStore, row_keys
+    from sap.evaluate.rows import RowStore, name_of, row_keys
     from sap.failures import write_failures
     from sap.plans import FoldPlan
 
@@ -30,7 +30,7 @@ def main(args: argparse.Namespace) -> None:
     # Beside the outputs: Snakemake puts those of a failed or killed job back to what they were before it.
     side = RowStore(f"{task.out}.progress")
     store.adopt(side, keys)
-    wanted = {name: key for name, key in keys.items() if not store.has(*name, key)}
+    wanted = {name: key for name, key in keys.items() if not store.has(name, key)}
     failed = []
     if wanted:
         saved = time.monotonic()
@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> None:
             if side.rows:
                 side.save()
         store.adopt(side, keys)
-        store.drop((row["point"], row["domain"]) for row in failed)
+        store.drop(map(name_of, failed))
     write_failures(task.out, failed)
     if store.changed:
         store.save()

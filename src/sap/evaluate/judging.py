@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import sap.serve  # noqa: F401  registers its kinds
-from sap.evaluate.rows import VALIDATION, row_domains
+from sap.evaluate.rows import VALIDATION, Judged, Name, judged_on, name_of
 from sap.evaluate.runner import DomainImages, Judge
 from sap.failures import sentence_of, writable
 from sap.plans import FoldPlan, PointPlan
@@ -18,13 +18,13 @@ Predicted = tuple[dict[str, Any], np.ndarray, np.ndarray]
 
 def judge_points(
     plan: FoldPlan,
-    wanted: Mapping[tuple[str, str], str],
+    wanted: Mapping[Name, str],
     judge: Judge,
-    tests: Mapping[str, DomainImages],
+    tests: Mapping[Judged, DomainImages],
     fold: Fold,
     failed: list[dict[str, Any]],
 ) -> Iterator[Predicted]:
-    """Yield (row, probabilities (n, C), labels (n,)) for every wanted (point id, domain) with its key.
+    """Yield (row, probabilities (n, C), labels (n,)) for every wanted name with its key.
 
     A point that cannot be merged or judged costs no other its rows: its own join `failed`, each with the error.
 
@@ -32,51 +32,50 @@ def judge_points(
     becomes of the attack.
     """
     for point in plan.points:
-        asked = row_domains(point, plan.target, plan.domains)
-        left = [domain for domain in asked if (point.id, domain) in wanted]
+        left = [each for each in judged_on(point, plan.target, plan.domains) if (point.id, *each) in wanted]
         if not left:
             continue
         try:
             for row, probabilities, labels in _judged(plan, point, list(left), judge, tests, fold):
-                found = writable({"key": wanted[point.id, row["domain"]], **row})
-                left.remove(row["domain"])
+                found = writable({"key": wanted[name_of(row)], **row})
+                left.remove(Judged(row["domain"], row["images"]))
                 yield found, probabilities, labels
         except Exception as error:
             names = {"point": point.id, "target": plan.target, "seed": plan.seed}
             failure = {"stage": "evaluate", **names, "error": sentence_of(error)}
-            failed += [failure | {"domain": domain} for domain in left]
+            failed += [failure | judged._asdict() for judged in left]
 
 
 def _judged(
     plan: FoldPlan,
     point: PointPlan,
-    domains: list[str],
+    asked: list[Judged],
     judge: Judge,
-    tests: Mapping[str, DomainImages],
+    tests: Mapping[Judged, DomainImages],
     fold: Fold,
 ) -> Iterator[Predicted]:
-    """The rows of one point on some domains, without their keys; arguments as for `judge_points`."""
+    """The rows of one point on some images, without their keys; arguments as for `judge_points`."""
     start = time.perf_counter()
     served = KINDS[point.settings["kind"]].make(point.settings, fold)
     norm = None if served.update is None else served.update.norm()
     made = time.perf_counter() - start
-    for domain in domains:
+    for judged in asked:
         start = time.perf_counter()
-        probabilities = served.predict(judge, tests[domain])
+        probabilities = served.predict(judge, tests[judged])
         row = {
             "point": point.id,
             "kind": point.settings["kind"],
             "target": plan.target,
             "seed": plan.seed,
-            "domain": domain,
+            **judged._asdict(),
             "precision": judge.precision,
             "norm": norm,
             "passes": served.passes,
             "parameters": served.parameters,
-            "seconds": round(time.perf_counter() - start + made / len(domains), 4),
+            "seconds": round(time.perf_counter() - start + made / len(asked), 4),
             "settings": point.settings,
             **served.facts,
         }
-        if domain.endswith(VALIDATION) and served.update is not None:
+        if judged.images == VALIDATION and served.update is not None:
             row["anchor_loss"] = fold.anchor_loss(served.update)
-        yield row, probabilities, tests[domain].labels
+        yield row, probabilities, tests[judged].labels

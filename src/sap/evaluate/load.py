@@ -13,7 +13,7 @@ from sap.data.store import open_store
 from sap.errors import SapError
 from sap.evaluate.attacked import Scenarios
 from sap.evaluate.composer import composers
-from sap.evaluate.rows import TRIGGERED, VALIDATION, domain_of, row_domains
+from sap.evaluate.rows import TRIGGERED, VALIDATION, Judged, judged_on
 from sap.evaluate.runner import DomainImages, Judge
 from sap.io import load_tensors
 from sap.plans import FoldPlan, ModelPlan
@@ -25,18 +25,17 @@ from sap.update import Update, check_update, load_adapter
 
 def load_fold(
     plan: FoldPlan, device: str, batch_size: int = 256, cache_activations: bool = True
-) -> tuple[Judge, dict[str, DomainImages], Fold]:
-    """(judge, images by the rows' names of them, the clients and what can be asked of them) of one shard plan.
+) -> tuple[Judge, dict[Judged, DomainImages], Fold]:
+    """(judge, what the rows are judged on, the clients and what can be asked of them) of one shard plan.
 
     Every upload is checked against the backbone's layers before anything is computed.
     """
-    names = {name for point in plan.points for name in row_domains(point, plan.target, plan.domains)}
-    patch = plan.patch_size
-    tests = {name: domain_images(name, plan.domains[domain_of(name)], patch) for name in sorted(names)}
+    asked = {judged for point in plan.points for judged in judged_on(point, plan.target, plan.domains)}
+    tests = {judged: domain_images(judged, plan.domains[judged.domain], plan.patch_size) for judged in sorted(asked)}
     folders = plan.clients | plan.whole
     judge, trained = load_judge(plan, folders, device, batch_size, cache_activations)
-    asked = _scenarios(plan, trained, judge.backbone)
-    fold = Fold(tuple(plan.clients), trained, asked.merge, asked.client, asked.facts, asked.anchor_loss)
+    found = _scenarios(plan, trained, judge.backbone)
+    fold = Fold(tuple(plan.clients), trained, found.merge, found.client, found.facts, found.anchor_loss)
     return judge, tests, fold
 
 
@@ -81,16 +80,16 @@ def _adapter(folder: str, shapes: Mapping[str, tuple[int, ...]]) -> Update:
     return update
 
 
-def domain_images(name: str, folder: str, patch_size: float = 0.0) -> DomainImages:
-    """What a row's `domain` names of one prepared domain: its test images, them with a patch, or validation images.
+def domain_images(judged: Judged, folder: str, patch_size: float = 0.0) -> DomainImages:
+    """The images of one prepared domain that a row is about.
 
     `patch_size` is the patch's side, a share of the image's. SapError where there are no images.
     """
     store = open_store(folder)
-    split = "val" if name.endswith(VALIDATION) else "test"
+    split = "val" if judged.images == VALIDATION else "test"
     rows = store.rows(split)
     if not len(rows):
-        raise SapError(f"{folder}: domain {domain_of(name)} has no {split} images. Raise data.split.{split}.")
-    if name.endswith(TRIGGERED):
+        raise SapError(f"{folder}: domain {judged.domain} has no {split} images. Raise data.split.{split}.")
+    if judged.images == TRIGGERED:
         return DomainImages(stamp(store.images[rows], patch_size), np.arange(len(rows)), store.labels[rows])
     return DomainImages(store.images, rows, store.labels[rows])

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,18 +27,34 @@ from sap.io import (
 from sap.plans import FoldPlan, PointPlan
 
 FIELDS = {"predicted": np.int16, "probability": np.float32, "true_probability": np.float32}
-TRIGGERED, VALIDATION = " (triggered)", " (validation)"  # after a domain's name: not its plain test images
+TEST, TRIGGERED, VALIDATION = (
+    "test",
+    "triggered",
+    "validation",
+)  # images of a domain: plain, with a patch, of that split
 UPLOAD = ("adapter_config.json", "adapter_model.safetensors")
 
-Name = tuple[str, str]  # (point id, domain)
+Name = tuple[str, str, str]  # point id, domain, which of its images
+
+
+class Judged(NamedTuple):
+    """What a row is about: which images of which domain."""
+
+    domain: str
+    images: str = TEST
+
+
+def name_of(row: Mapping[str, Any]) -> Name:
+    """What tells a row from the others of its fold."""
+    return row["point"], row["domain"], row["images"]
 
 
 class RowStore:
     """rows.jsonl and predictions.safetensors of one shard, or of what a running or killed job has of it so far.
 
-    predictions.safetensors holds per domain "{domain}/labels" (n,) int16, "{domain}/predicted" (P, n) int16,
-    "{domain}/probability" and "{domain}/true_probability" (P, n) float32: a row's "index" selects one of the P, and its
-    "predictions" is their digest. Both files are sorted by point and domain, whatever the order of work was.
+    predictions.safetensors holds per domain and images "{domain}/{images}/labels" (n,) int16, ".../predicted" (P, n)
+    int16, ".../probability" and ".../true_probability" (P, n) float32: a row's "index" selects one of the P, and its
+    "predictions" is their digest. Both files are sorted by point, domain and images, whatever the order of work was.
 
     Damaged rows, and rows whose predictions are not the ones that they were written with, are left out. `changed`: the
     files do not hold exactly these rows.
@@ -48,7 +64,7 @@ class RowStore:
         self.folder = Path(folder)
         self.rows: dict[Name, dict[str, Any]] = {}
         self._arrays: dict[Name, dict[str, np.ndarray]] = {}
-        self._labels: dict[str, np.ndarray] = {}
+        self._labels: dict[Judged, np.ndarray] = {}
         self.changed = True
         if self.rows_path.exists() and self.predictions_path.exists():
             self._load()
@@ -69,11 +85,11 @@ class RowStore:
             return
         rows, lost = sealed_rows(self.rows_path)
         for row in rows:
-            domain, index = row["domain"], row["index"]
+            place, index = "/".join(name_of(row)[1:]), row["index"]
             try:
                 arrays, labels = (
-                    {field: stored[f"{domain}/{field}"][index] for field in FIELDS},
-                    stored[f"{domain}/labels"],
+                    {field: stored[f"{place}/{field}"][index] for field in FIELDS},
+                    stored[f"{place}/labels"],
                 )
             except (KeyError, IndexError):  # predictions of another writing
                 continue
@@ -85,17 +101,16 @@ class RowStore:
             print(f"{self.rows_path}: {lost} rows are damaged and do not count", flush=True)
 
     def _take(self, row: dict[str, Any], arrays: dict[str, np.ndarray], labels: np.ndarray) -> None:
-        """Add or replace a row; rows that were judged on other images of its domain go."""
-        domain = row["domain"]
-        if domain in self._labels and not np.array_equal(self._labels[domain], labels):
-            self.rows = {name: kept for name, kept in self.rows.items() if name[1] != domain}
-        name = (row["point"], domain)
-        self.rows[name], self._arrays[name], self._labels[domain] = row, arrays, labels
+        """Add or replace a row; rows that were judged on other images of that name go."""
+        name, judged = name_of(row), Judged(row["domain"], row["images"])
+        if judged in self._labels and not np.array_equal(self._labels[judged], labels):
+            self.rows = {other: kept for other, kept in self.rows.items() if other[1:] != judged}
+        self.rows[name], self._arrays[name], self._labels[judged] = row, arrays, labels
         self.changed = True
 
-    def has(self, point: str, domain: str, key: str) -> bool:
+    def has(self, name: Name, key: str) -> bool:
         """True where this row was computed from the same inputs by the same code."""
-        row = self.rows.get((point, domain))
+        row = self.rows.get(name)
         return row is not None and row["key"] == key
 
     def add(self, row: dict[str, Any], probabilities: np.ndarray, labels: np.ndarray) -> None:
@@ -112,7 +127,7 @@ class RowStore:
         """Take the rows of `other` that are missing here, or whose key is today's where the one here is of old."""
         for name, row in other.rows.items():
             if name not in self.rows or (row["key"] == keys.get(name) != self.rows[name]["key"]):
-                self._take(row, other._arrays[name], other._labels[row["domain"]])
+                self._take(row, other._arrays[name], other._labels[Judged(*name[1:])])
 
     def drop(self, names: Iterable[Name]) -> None:
         """Take rows out: of a row that failed, the one that older code or inputs gave is no answer."""
@@ -128,15 +143,16 @@ class RowStore:
         if not self.changed:
             return
         tensors: dict[str, np.ndarray] = {}
-        names: dict[str, list[Name]] = {}
+        names: dict[Judged, list[Name]] = {}
         for name in sorted(self.rows):
-            names.setdefault(name[1], []).append(name)
-        for domain, inside in names.items():
-            tensors[f"{domain}/labels"] = self._labels[domain]
+            names.setdefault(Judged(*name[1:]), []).append(name)
+        for judged, inside in names.items():
+            place = "/".join(judged)
+            tensors[f"{place}/labels"] = self._labels[judged]
             for field in FIELDS:
-                tensors[f"{domain}/{field}"] = np.stack([self._arrays[name][field] for name in inside])
+                tensors[f"{place}/{field}"] = np.stack([self._arrays[name][field] for name in inside])
             for index, name in enumerate(inside):
-                predictions = digest_arrays(self._labels[domain], self._arrays[name])
+                predictions = digest_arrays(self._labels[judged], self._arrays[name])
                 self.rows[name] = sealed(self.rows[name] | {"index": index, "predictions": predictions})
         save_tensors(self.predictions_path, tensors)
         write_jsonl(self.rows_path, [self.rows[name] for name in sorted(self.rows)])
@@ -159,26 +175,21 @@ def digest_arrays(labels: np.ndarray, arrays: Mapping[str, np.ndarray]) -> str:
     return found.hexdigest()[:16]
 
 
-def row_domains(point: PointPlan, target: str, domains: Iterable[str]) -> list[str]:
-    """What a point of a fold plan is judged on, as the rows name it.
+def judged_on(point: PointPlan, target: str, domains: Iterable[str]) -> list[Judged]:
+    """What a point of a fold plan is judged on.
 
-    The held-out domain; with "seen" all domains, as in the fold that holds none out; with "triggered" also the held-out
-    ones with a backdoor's patch; with "select" also the sources' validation images.
+    The held-out domain; with `seen` all domains, as in the fold that holds none out; with `triggered` also the held-out
+    ones with a backdoor's patch; with `select` also the sources' validation images.
     """
     domains = list(domains)
     held_out = [target] if target in domains else domains
-    judged = domains if point.seen else held_out
-    judged = [*judged, *(f"{domain}{TRIGGERED}" for domain in held_out if point.triggered)]
-    return [*judged, *(f"{domain}{VALIDATION}" for domain in domains if point.select and domain != target)]
-
-
-def domain_of(name: str) -> str:
-    """The domain whose images a row's `domain` names."""
-    return name.removesuffix(TRIGGERED).removesuffix(VALIDATION)
+    judged = [Judged(domain) for domain in (domains if point.seen else held_out)]
+    judged += [Judged(domain, TRIGGERED) for domain in held_out if point.triggered]
+    return judged + [Judged(domain, VALIDATION) for domain in domains if point.select and domain != target]
 
 
 def row_keys(plan: FoldPlan) -> dict[Name, str]:
-    """Key of every row that a shard plan asks for: {(point id, domain): key}.
+    """Key of every row that a shard plan asks for.
 
     A key covers what the number depends on: settings, code, backbone, uploads, sample counts, gradients, test images
     (through the checksums in index.csv) and text features, each by the digest in its meta.json.
@@ -214,13 +225,13 @@ def row_keys(plan: FoldPlan) -> dict[Name, str]:
             reads["statistics"] = [measured["statistics"][kind] for kind in settings["measured"].values()]
         if "attack" in settings:
             reads |= _attack_digests(plan, settings)
-        for domain in row_domains(point, plan.target, plan.domains):
-            looks: dict[str, Any] = {"images": images[domain_of(domain)]} | ({} if domain in images else {"on": domain})
-            if domain.endswith(TRIGGERED):
-                looks["patch_size"] = plan.patch_size
-            if domain.endswith(VALIDATION):
-                looks["anchors"] = _digests(plan.shown.anchors, "anchors.safetensors")
-            keys[point.id, domain] = digest(canonical(reads | looks), 16)
+        for domain, looks in judged_on(point, plan.target, plan.domains):
+            seen: dict[str, Any] = {"images": images[domain], "of": looks}
+            if looks == TRIGGERED:
+                seen["patch_size"] = plan.patch_size
+            if looks == VALIDATION:
+                seen["anchors"] = _digests(plan.shown.anchors, "anchors.safetensors")
+            keys[point.id, domain, looks] = digest(canonical(reads | seen), 16)
     return keys
 
 

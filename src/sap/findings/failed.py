@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from sap.evaluate.rows import TEST
 from sap.report.exhibit import table
 from sap.report.failures import named
 from sap.report.frame import Results
@@ -43,6 +44,8 @@ def _place(row: pd.Series) -> str:
     """`sketch; seed 0`; of a row on another domain than the held-out one `sketch on printed; seed 0`."""
     parts = [f"client {row['client']}"] if pd.notna(row["client"]) else []
     if pd.notna(row["target"]):
-        elsewhere = pd.notna(row["domain"]) and row["domain"] != row["target"]
-        parts = [f"{row['target']} on {row['domain']}" if elsewhere else row["target"]]
+        parts = [row["target"]]
+        if pd.notna(row["images"]):
+            images = row["domain"] if row["images"] == TEST else f"{row['domain']} ({row['images']})"
+            parts = parts if images == row["target"] else [f"{row['target']} on {images}"]
     return "; ".join([*parts, f"seed {row['seed']}"])

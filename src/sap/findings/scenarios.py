@@ -154,7 +154,7 @@ def stamped(
     """Which images of other classes, stamped with a backdoor's patch, are classified as its target class."""
 
     def success(point: str, domain: str, fold: str) -> Array | None:
-        read = whole(results.outcomes.read(point, f"{domain}{TRIGGERED}", seed, fold) for seed in seeds)
+        read = whole(results.outcomes.read(point, domain, seed, fold, TRIGGERED) for seed in seeds)
         if read is None:
             return None
         return np.stack([(one["predicted"] == target_class)[one["labels"] != target_class] for one in read])

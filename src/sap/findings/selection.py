@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sap.evaluate.rows import VALIDATION
+from sap.evaluate.rows import TEST, VALIDATION
 from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.outcomes import Array, whole
@@ -112,11 +112,12 @@ def selection_table(results: Results) -> Table:
 
 def _scores(results: Results, points: list[str], mode: str) -> Mapping[tuple[str, str, int], float]:
     """(point, target, seed) -> what the mode maximises; absent or NaN where a row is missing."""
-    rows = results.rows[results.rows["point"].isin(points)]
+    rows = results.judged[results.judged["point"].isin(points)]
     if mode == "oracle":
-        rows, column = rows[rows["domain"] == rows["target"]], rows["accuracy"]
+        rows = rows[(rows["domain"] == rows["target"]) & (rows["images"] == TEST)]
+        column = rows["accuracy"]
     else:
-        rows = rows[rows["domain"].str.endswith(VALIDATION)]
+        rows = rows[rows["images"] == VALIDATION]
         column = rows["accuracy"] if mode == "client" else -rows["anchor_loss"].astype(float)
     grouped = rows.assign(score=column).groupby(["point", "target", "seed"])["score"]
     sources = len(results.domains) - 1

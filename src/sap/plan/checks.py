@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from sap.errors import SapError
-from sap.evaluate.rows import TRIGGERED, VALIDATION
 from sap.io import read_csv
 from sap.plan.backbones import tower_of
 from sap.plan.datasets import counts_of
@@ -36,9 +35,6 @@ def check_domains(settings: Settings) -> None:
     for name in domains:
         refused = {
             "begins with -, so that commands take it for an option": name.startswith("-"),
-            f"ends with '{TRIGGERED}' or '{VALIDATION}', as rows of other images do": name.endswith(
-                (TRIGGERED, VALIDATION)
-            ),
             f"has more than {LONGEST_NAME} bytes, and file names are made from it": len(os.fsencode(name))
             > LONGEST_NAME,
         }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sap.evaluate.rows import row_domains
+from sap.evaluate.rows import judged_on
 from sap.io import canonical
 from sap.plan.code import code_of
 from sap.plan.points import Gradient, Measured, Point
@@ -22,7 +22,7 @@ def shard_plan(study: Study, target: str, seed: int, shard: int) -> FoldPlan:
 def rows_owed(study: Study, target: str, seed: int, shard: int) -> dict[str, int]:
     """How many rows a shard owes for each of its points, in the plan's order."""
     asked = _shard(study, target, shard, study.seeds_asked(seed))
-    return {point.id: len(row_domains(point, target, study.domains)) for point in asked.points}
+    return {point.id: len(judged_on(point, target, study.domains)) for point in asked.points}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sap.evaluate.rows import Name, name_of
 from sap.io import read_jsonl, sealed_rows
 from sap.plan.stage import RESULTS, Job
 from sap.progress import Heartbeat, read_heartbeat
@@ -63,13 +64,13 @@ def _look(job: Job) -> Seen:
     beat = read_heartbeat(folder)
     there = [Path(path).exists() for path in job.outputs]
     side = Path(f"{folder}.progress")
-    found: dict[str, set[str]] = {}
+    found: dict[str, set[Name]] = {}
     for path in (folder / "rows.jsonl", side / "rows.jsonl") if job.rows else ():
         for row in sealed_rows(path)[0]:
             if row["point"] in job.rows:
-                found.setdefault(row["point"], set()).add(row["domain"])
-    rows = sum(len(domains) for domains in found.values())
-    points = sum(len(domains) >= job.rows[point] for point, domains in found.items())
+                found.setdefault(row["point"], set()).add(name_of(row))
+    rows = sum(map(len, found.values()))
+    points = sum(len(names) >= job.rows[point] for point, names in found.items())
     if beat and beat.alive:
         if job.rows and beat.total is not None:
             total = sum(job.rows.values())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sap.errors import SapError
-from sap.evaluate.rows import row_keys
+from sap.evaluate.rows import name_of, row_keys
 from sap.failures import FAILED
 from sap.io import sealed_rows
 from sap.plan.code import changed_parts, is_recorded
@@ -181,12 +181,12 @@ def _rows(study: Study, job: Planned, upstream: bool) -> str:
         return "all its rows wait for uploads that are not there yet"
     folder = study.folder("evaluate", target=target, seed=seed, shard=shard)
     kept = {
-        (row["point"], row["domain"])
+        name_of(row)
         for path in (f"{folder}/rows.jsonl", f"{folder}.progress/rows.jsonl")
         for row in sealed_rows(path)[0]
-        if keys.get((row["point"], row["domain"])) == row["key"]
+        if keys.get(name_of(row)) == row["key"]
     }
-    missing = dict.fromkeys(labels[point] for point, domain in keys if (point, domain) not in kept)
+    missing = dict.fromkeys(labels[name[0]] for name in keys if name not in kept)
     if not missing:
         judged = "no row is missing"
     else:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from sap.evaluate.rows import TEST
 from sap.plans import ReportPlan, read_plan
 from sap.report import readers
 from sap.report.outcomes import Outcomes
@@ -19,8 +20,8 @@ class Results:
 
     points: one row per planned point, indexed by id, in plan order (POINT_COLUMNS; None where a kind lacks a setting);
         attack is its name, empty where it is clean; attackers a tuple of clients; seeds a tuple, None is all
-    rows: one row per (point, target, seed, domain) that was evaluated (ROW_COLUMNS; sap.report.outcomes reads the
-        predictions behind it); target "none" is the fold that holds no domain out
+    judged: one row per (point, target, seed, domain, images) that was evaluated (ROW_COLUMNS; sap.report.outcomes reads
+        the predictions behind it); target "none" is the fold that holds no domain out
     trainings: one row per trainee and seed: name, kind, domains, seed, corrupted, TRAINING_FACTS (NaN: no meta.json)
     audit: one row per audited (point, target, seed, layer): AUDIT_COLUMNS, see sap.stages.audit.run
     files: (stage, name) -> the NAME.csv of all its jobs, one below the other; an empty frame where there is none
@@ -30,7 +31,7 @@ class Results:
     plan: ReportPlan
     root: Path
     points: pd.DataFrame
-    rows: pd.DataFrame
+    judged: pd.DataFrame
     trainings: pd.DataFrame
     audit: pd.DataFrame
     files: Mapping[tuple[str, str], pd.DataFrame]
@@ -47,6 +48,11 @@ class Results:
     @property
     def seeds(self) -> list[int]:
         return list(self.plan.seeds)
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """Of `judged`, the rows of plain test images."""
+        return self.judged[self.judged["images"] == TEST]
 
     @cached_property
     def folds(self) -> dict[tuple[str, int], tuple[str, ...]]:
@@ -66,7 +72,7 @@ class Results:
     @cached_property
     def outcomes(self) -> Outcomes:
         """The predictions behind the rows, image by image."""
-        return Outcomes(self.rows, self.points, self.seeds, self.targets)
+        return Outcomes(self.judged, self.points, self.seeds, self.targets)
 
     @cached_property
     def accuracy(self) -> pd.Series:
@@ -131,7 +137,7 @@ def collect(plan: ReportPlan, root: Path, live: bool = False) -> Results:
         plan=plan,
         root=root,
         points=readers.points(plan.points),
-        rows=readers.rows(plan, found, live),
+        judged=readers.rows(plan, found, live),
         trainings=readers.trainings(plan.trainees, found),
         audit=readers.audit(plan, found),
         files=readers.Files(plan, found),

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sap.errors import SapError, unreadable
-from sap.evaluate.rows import FIELDS, digest_arrays
+from sap.evaluate.rows import FIELDS, TEST, digest_arrays
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
@@ -21,7 +21,7 @@ class Outcomes:
 
     def __init__(self, rows: pd.DataFrame, points: pd.DataFrame, seeds: Sequence[int], targets: Sequence[str]) -> None:
         self._points, self._seeds, self._targets = points, list(seeds), list(targets)
-        names = rows[["point", "target", "seed", "domain"]].itertuples(index=False, name=None)
+        names = rows[["point", "target", "seed", "domain", "images"]].itertuples(index=False, name=None)
         places = rows[["shard", "index", "predictions"]].itertuples(index=False, name=None)
         self._rows = dict(zip(names, places, strict=True))
         self._kept: dict[tuple[str, str, str], Array | None] = {}
@@ -29,7 +29,7 @@ class Outcomes:
     def correct(self, point: str, domain: str, target: str | None = None) -> Array | None:
         """(S, n) 1 where the prediction is right, for the seeds that the point is planned at (`seeds_of`).
 
-        `domain` as the rows name it; `target`: the fold, by default the one that holds the domain out. NaN for a seed
+        Of test images. `target`: the fold, by default the one that holds the domain out. NaN for a seed
         without a row; None where no seed has one.
         """
         key = (point, domain, target or domain)
@@ -50,18 +50,20 @@ class Outcomes:
         asked = self._points.loc[point, "seeds"] if point in self._points.index else None
         return [seed for seed in self._seeds if asked is None or seed in asked]
 
-    def read(self, point: str, domain: str, seed: int, target: str | None = None) -> dict[str, np.ndarray] | None:
+    def read(
+        self, point: str, domain: str, seed: int, target: str | None = None, images: str = TEST
+    ) -> dict[str, np.ndarray] | None:
         """{"labels", "predicted" (n,) int16, "probability", "true_probability" (n,) float32} of one row; None without.
 
         Raises SapError where the predictions are not those that the row was written with.
         """
-        key = (point, target or domain, seed, domain)
+        key = (point, target or domain, seed, domain, images)
         if key not in self._rows:
             return None
         shard, index, written = self._rows[key]
         path = str(Path(shard).with_name("predictions.safetensors"))
-        arrays = {name: _slice(path, f"{domain}/{name}", int(index)) for name in FIELDS}
-        labels = _slice(path, f"{domain}/labels")
+        arrays = {name: _slice(path, f"{domain}/{images}/{name}", int(index)) for name in FIELDS}
+        labels = _slice(path, f"{domain}/{images}/labels")
         if digest_arrays(labels, arrays) != written:
             raise SapError(
                 f"{path} does not hold the predictions of its rows.jsonl. Run snakemake --forcerun evaluate: it keeps "

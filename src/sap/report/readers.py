@@ -10,6 +10,7 @@ import pandas as pd
 
 from sap.errors import SapError
 from sap.escape import plain_cell
+from sap.evaluate.rows import name_of
 from sap.failures import handed_back
 from sap.io import canonical, read_meta, sealed_rows, verified
 from sap.plans import ReportPlan, Shown, Training
@@ -17,8 +18,8 @@ from sap.setting import FIELDS
 
 ATTACK_FACTS = ["attacker_weight", "attacker_norm", "attacker_kept", "honest_kept"]
 ROW_COLUMNS = [
-    "point", "kind", "target", "seed", "domain", "n", "correct", "accuracy", "norm", "seconds", "index", "predictions",
-    "shard", "anchor_loss", *ATTACK_FACTS,
+    "point", "kind", "target", "seed", "domain", "images", "n", "correct", "accuracy", "norm", "seconds", "index",
+    "predictions", "shard", "anchor_loss", *ATTACK_FACTS,
 ]  # fmt: skip
 SETTING_COLUMNS = [name for name in FIELDS if name not in ("merge", "attack", "attackers")]
 _SHOWN = ("attack", "attackers", "seeds", "label", "views", "needs", "family")
@@ -30,7 +31,7 @@ AUDIT_COLUMNS = [
 TRAINING_FACTS = [
     "seconds", "peak_memory_bytes", "upload_bytes", "sample_count", "val_accuracy", "start_accuracy", "device",
 ]  # fmt: skip
-FAILURE_COLUMNS = ["stage", "point", "target", "seed", "domain", "client", "error", "folder"]
+FAILURE_COLUMNS = ["stage", "point", "target", "seed", "domain", "images", "client", "error", "folder"]
 
 
 def points(points: Sequence[Shown]) -> pd.DataFrame:
@@ -68,7 +69,7 @@ def _merge_label(merge: Mapping[str, Any], with_options: bool) -> str:
 
 
 def rows(plan: ReportPlan, found: Callable[[str], Path | None], live: bool) -> pd.DataFrame:
-    """One row per (point, target, seed, domain) of the plan's folds (ROW_COLUMNS); SapError where one comes twice."""
+    """The rows of the plan's folds (ROW_COLUMNS); SapError where one comes twice."""
     known = {point.id for point in plan.points}
     records = []
     for fold in plan.folds:
@@ -78,7 +79,7 @@ def rows(plan: ReportPlan, found: Callable[[str], Path | None], live: bool) -> p
         # The file may also hold rows of other experiments: only the plan's points belong here.
         records += [row for row in there if row["point"] in known]
     rows = pd.DataFrame(records, columns=ROW_COLUMNS)
-    twice = rows[rows.duplicated(["point", "target", "seed", "domain"])]
+    twice = rows[rows.duplicated(["point", "target", "seed", "domain", "images"])]
     if len(twice):
         point, target, seed = twice.iloc[0][["point", "target", "seed"]]
         raise SapError(
@@ -86,7 +87,7 @@ def rows(plan: ReportPlan, found: Callable[[str], Path | None], live: bool) -> p
             "Delete the fold's rows.jsonl under results/evaluate and run snakemake again."
         )
     # The order of files, shards and restarts must not reach the last digit of a sum.
-    rows = rows.sort_values(["point", "target", "seed", "domain"], ignore_index=True)
+    rows = rows.sort_values(["point", "target", "seed", "domain", "images"], ignore_index=True)
     return rows.astype({"seed": int, "n": int, "accuracy": float, "norm": float, "seconds": float})
 
 
@@ -169,7 +170,7 @@ def _rows_so_far(path: str, found: Callable[[str], Path | None]) -> list[dict[st
     """The intact rows of a shard, renewed by those that its running or killed job has saved beside it."""
     folder, name = path.rsplit("/", 1)
     places = filter(None, (found(path), found(f"{folder}.progress/{name}")))
-    return list({(row["point"], row["domain"]): row for place in places for row in sealed_rows(place)[0]}.values())
+    return list({name_of(row): row for place in places for row in sealed_rows(place)[0]}.values())
 
 
 NAMES = ("client", "client_a", "client_b", "layer", "draw_a", "draw_b")

@@ -6,6 +6,7 @@ import numpy as np
 
 from sap.data.store import open_store
 from sap.evaluate.load import domain_images, load_judge
+from sap.evaluate.rows import Judged
 from sap.evaluate.runner import DomainImages, Judge
 from sap.io import seed_of
 from sap.probe.inputs import some_images
@@ -24,7 +25,7 @@ def headroom(plan: HeadroomPlan, device: str) -> tuple[dict[str, np.ndarray], di
     training images, "pooled" and "oracle" (1, n): of one seed.
     """
     judge, trained = load_judge(plan, ceilings_of(plan), device)
-    domain, test = plan.domain, domain_images(plan.domain, plan.data)
+    domain, test = plan.domain, domain_images(Judged(plan.domain), plan.data)
     train = some_images(open_store(plan.data), "train", plan.images, seed_of("headroom", domain))
     found = {"zero_shot": _correct(judge, test, None)}
     found |= {kind: _correct(judge, test, trained[kind])[None] for kind in CEILINGS}
