@@ -136,6 +136,11 @@ def add_source(source: Source) -> None:
     SOURCES.add(source.name, source)
 
 
+def add_pairs(pairs: Pairs) -> None:
+    """Make a source of public pairs known under its name."""
+    PAIRS.add(pairs.name, pairs)
+
+
 def own_options(source: Source | Pairs, section: Section) -> Any:
     """The source's own options, which `section` holds under its name; None where it has none."""
     return parse(source.options, section.get(source.name) or {}, f"data.{source.name}") if source.options else None

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from sap.data.options import AnchorOptions
-from sap.data.sources._api import PAIRS, Pairs, Public, View
+from sap.data.sources._api import Pairs, Public, View, add_pairs
 from sap.data.sources._files import CAPTION_BYTES, existing, pairs_in
 from sap.errors import SapError
 from sap.foreign import read_json
@@ -39,13 +39,12 @@ def _words(text: object) -> str:
     return text.strip()
 
 
-PAIRS.add(
-    "coco",
+add_pairs(
     Pairs(
         "coco",
-        "reads a captions JSON",  # of a second or more, so its pairs are counted when they are drawn
+        "reads a captions JSON",  # which takes a second or more: its pairs are counted when they are drawn
         read_pairs,
         files=lambda anchors: existing(anchors, "captions", Path(anchors["captions"])),
         required=("root", "captions"),
-    ),
+    )
 )

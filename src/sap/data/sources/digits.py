@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from sap.data.options import DIGITS_CLASSES, DIGITS_DOMAINS, AnchorOptions, DataOptions, DigitsOptions
-from sap.data.sources._api import PAIRS, Corpus, Pairs, Public, Reading, Section, Source, View, add_source
+from sap.data.sources._api import Corpus, Pairs, Public, Reading, Section, Source, View, add_pairs, add_source
 from sap.errors import SapError
 
 
@@ -63,8 +63,7 @@ add_source(
         corpus=Corpus(lambda data: data["digits"]["size"], partial(pool, "corpus"), make_corpus),
     )
 )
-PAIRS.add(
-    "digits",
+add_pairs(
     Pairs(
         "digits",
         "is embedded",
@@ -72,5 +71,5 @@ PAIRS.add(
         known=lambda anchors, data: (data["digits"]["anchors"], "data.digits.anchors"),
         fields=partial(pool, "anchors"),
         options=DigitsOptions,
-    ),
+    )
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sap.data.options import AnchorOptions, DataOptions
-from sap.data.sources._api import PAIRS, Pairs, Public, Reading, Section, Source, View, add_source
+from sap.data.sources._api import Pairs, Public, Reading, Section, Source, View, add_pairs, add_source
 from sap.data.sources._files import CAPTION_BYTES, existing, pairs_in
 from sap.errors import SapError
 from sap.foreign import regular_file
@@ -118,8 +118,7 @@ add_source(
         threads=4,  # decoding files is the work here
     )
 )
-PAIRS.add(
-    "folder",
+add_pairs(
     Pairs(
         "folder",
         "reads captions.csv (columns file, caption) and the images beside it",
@@ -127,5 +126,5 @@ PAIRS.add(
         files=lambda anchors: existing(anchors, "root", Path(anchors["root"], "captions.csv")),
         known=known,
         required=("root",),
-    ),
+    )
 )
