@@ -11,11 +11,13 @@ from typing import Any
 import yaml
 
 import sap.attack
+import sap.data.sources
 import sap.merge
 import sap.prune
-import sap.serve  # noqa: F401  all four register what they have
+import sap.serve  # noqa: F401  all five register what they have
 from sap.attack import _api as attacking
 from sap.config import schema_of
+from sap.data.sources import _api as sourcing
 from sap.merge import _api as merging
 from sap.needs import ANCHORS, NEEDS, STATISTICS
 from sap.pipeline import stages
@@ -33,6 +35,7 @@ SOURCES = {"": "–", ANCHORS: "the anchors", STATISTICS: "what each client meas
 def config_schema() -> dict[str, Any]:
     """The JSON schema of the config; `$defs` holds every merge method and criterion with its options."""
     schema = schema_of(Config)
+    sourcing.describe(schema)
     for stage in stages().values():
         if stage.options:
             schema["properties"][stage.name] = {**schema_of(stage.options), "description": _first_line(stage.options)}

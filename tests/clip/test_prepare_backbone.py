@@ -15,8 +15,9 @@ def prepare(monkeypatch, tmp_path):
     monkeypatch.setenv("SAP_DEVICE", "cpu")
 
     def run(**backbone):
-        digits = {"corpus": 100, "size": 16, "seed": 0} if backbone["kind"] == "scratch" else None
-        plan = {"backbone": backbone, "digits": digits, "files": [], "stamp": ""}
+        corpus = {"source": "digits", "digits": {"corpus": 100, "size": 16, "seed": 0}}
+        corpus = corpus if backbone["kind"] == "scratch" else None
+        plan = {"backbone": backbone, "corpus": corpus, "files": [], "stamp": ""}
         run_script("prepare_backbone", plan, tmp_path / "out")
         return load_backbone(tmp_path / "out").model.state_dict()
 

@@ -162,7 +162,7 @@ def test_a_byte_order_mark_is_not_part_of_a_column_name(root):
 
 
 def test_the_script_writes_images_tokens_and_captions_of_one_backbone(root, tiny_clip_folder, tmp_path, capsys):
-    settings = {"anchors": asdict(options(root, "folder")), "draw": 0, "input": GEOMETRY._asdict(), "digits": None}
+    settings = {"anchors": asdict(options(root, "folder")), "draw": 0, "input": GEOMETRY._asdict(), "data": {}}
     backbone = tmp_path / "without weights"  # gigabytes of them, and tokens need none
     backbone.mkdir()
     shutil.copy(tiny_clip_folder / "open_clip_config.json", backbone)

@@ -232,9 +232,9 @@ def test_domains_and_classes_are_listed_in_sorted_order(root):
 
 
 def test_digits_are_stored_like_any_domain(tmp_path):
-    options = DataOptions(digits=DigitsOptions(per_class=10))
-    prepare_domain("sketch", options, Geometry(16), CLASSES, tmp_path / "same")
-    prepare_domain("sketch", options, Geometry(24), CLASSES, tmp_path / "larger")
+    own = DigitsOptions(per_class=10)
+    prepare_domain("sketch", DataOptions(), Geometry(16), CLASSES, tmp_path / "same", own=own)
+    prepare_domain("sketch", DataOptions(), Geometry(24), CLASSES, tmp_path / "larger", own=own)
     same, larger = open_store(tmp_path / "same"), open_store(tmp_path / "larger")
     assert same.images.shape == (100, 16, 16, 3)
     assert larger.images.shape == (100, 24, 24, 3)

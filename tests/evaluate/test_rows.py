@@ -106,7 +106,7 @@ def test_rows_of_a_cut_file_are_kept_up_to_the_cut(store, tmp_path):
     rows.write_text(rows.read_text(encoding="utf-8")[:-20], encoding="utf-8")
     again = RowStore(tmp_path)
     assert set(again.rows) == {("p", "a", "test"), ("p", "b", "test")}
-    again.add(row("q", "a", "test"), probabilities(2), LABELS)
+    again.add(row("q", "a"), probabilities(2), LABELS)
     again.save()
     assert RowStore(tmp_path).rows == store.rows
 

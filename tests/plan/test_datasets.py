@@ -2,8 +2,9 @@
 
 import pytest
 
+from sap.data.sources.folder import stamp
 from sap.errors import SapError
-from sap.plan.datasets import classes_of, domains_of, listing_of
+from sap.plan.datasets import classes_of, domains_of
 from sap.plan.watched import inputs_of, stamp_of
 
 
@@ -31,9 +32,9 @@ def domain(tmp_path):
 )
 def test_images_that_come_go_or_move_change_the_listing(domain, change):
     data, folder = domain
-    before = listing_of(data, "photo")
+    before = stamp(data, "photo")
     change(folder)
-    assert listing_of(data, "photo") != before
+    assert stamp(data, "photo") != before
 
 
 @pytest.mark.parametrize(
@@ -47,9 +48,9 @@ def test_images_that_come_go_or_move_change_the_listing(domain, change):
 )
 def test_dates_hidden_files_and_other_domains_do_not(domain, change):
     data, folder = domain
-    before = listing_of(data, "photo")
+    before = stamp(data, "photo")
     change(folder)
-    assert listing_of(data, "photo") == before
+    assert stamp(data, "photo") == before
 
 
 @pytest.mark.parametrize("name", ["a\x1b[31m", "two\nlines", "\u202egnp", b"\xff".decode("utf-8", "surrogateescape")])

@@ -14,7 +14,7 @@ rule draw_anchors:
     params:
         script=script("draw_anchors"),
         plan=plan("draw_anchors"),
-        code=code("draw_anchors"),
+        code=code("draw_anchors", STUDY.pairs.module),
         out=folder("draw_anchors"),
     message:
         "draw the anchors {wildcards.id}"

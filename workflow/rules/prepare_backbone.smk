@@ -1,5 +1,5 @@
 rule prepare_backbone:
-    """The frozen CLIP in open_clip's own format: pretrained on the digits corpus, downloaded, or read from a file."""
+    """The frozen CLIP in open_clip's own format: pretrained on a corpus, downloaded, or read from a file."""
     input:
         planned_inputs("prepare_backbone"),
     output:
@@ -14,7 +14,7 @@ rule prepare_backbone:
     params:
         script=script("prepare_backbone"),
         plan=plan("prepare_backbone"),
-        code=code("prepare_backbone"),
+        code=code("prepare_backbone", *STUDY.corpus_modules),
         out=folder("prepare_backbone"),
     message:
         "prepare the backbone {wildcards.id}"

@@ -8,13 +8,13 @@ rule prepare_domain:
         logged("prepare_domain"),
     benchmark:
         timed("prepare_domain")
-    threads: 1 if STUDY.settings["data"]["source"] == "digits" else 4  # decoding files is the work here
+    threads: STUDY.source.threads
     resources:
         **needed("prepare_domain"),
     params:
         script=script("prepare_domain"),
         plan=plan("prepare_domain"),
-        code=code("prepare_domain"),
+        code=code("prepare_domain", STUDY.source.module),
         out=folder("prepare_domain"),
     message:
         "decode {wildcards.domain}"

@@ -15,18 +15,16 @@ def main(args: argparse.Namespace) -> None:
     # no device slot: tokens are made on the CPU, a GPU would only wait
     from sap.clip.backbone import CONFIG_FILE, count_cut, load_tokenizer
     from sap.clip.checkpoint import read_config
-    from sap.config import parse
-    from sap.data.anchors import draw_anchors, repeats
+    from sap.data.anchors import draw_anchors, parse_anchors, repeats
     from sap.data.images import Geometry, Rotations
-    from sap.data.options import AnchorOptions, DigitsOptions
     from sap.io import save_tensors, write_csv
     from sap.stages.draw_anchors.plan import AnchorsPlan
 
     task = Task("draw_anchors", args)
     plan = task.plan(AnchorsPlan)
-    options, rotations = parse(AnchorOptions, plan.anchors, where="anchors"), Rotations()
-    digits = parse(DigitsOptions, plan.digits or {}, where="data.digits")
-    anchors = draw_anchors(options, plan.draw, Geometry(**plan.input), digits, rotations)
+    rotations = Rotations()
+    options, own = parse_anchors(plan.anchors, plan.data)
+    anchors = draw_anchors(options, plan.draw, Geometry(**plan.input), own, rotations)
     config = Path(plan.backbone) / CONFIG_FILE
     read_config(config)  # one sentence for a broken backbone; its weights are not needed
     tokenizer = load_tokenizer(plan.backbone)
@@ -44,7 +42,7 @@ def main(args: argparse.Namespace) -> None:
     facts = {"cut_captions": cut, "rotated": len(rotations.paths)} | {
         f"repeated_{what}": len(pairs) for what, pairs in twice.items()
     }
-    settings = {"anchors": plan.anchors, "draw": plan.draw, "input": plan.input, "digits": plan.digits}
+    settings = {"anchors": plan.anchors, "draw": plan.draw, "input": plan.input, "data": plan.data}
     task.finish(settings, {"backbone": config}, **facts)
 
 

@@ -19,20 +19,18 @@ def main(args: argparse.Namespace) -> None:
     from sap.clip.checkpoint import save_checkpoint
     from sap.clip.options import BackboneOptions
     from sap.config import parse
-    from sap.data.digits import make_corpus
-    from sap.data.options import DigitsOptions
+    from sap.data.corpus import make_corpus, size_of
     from sap.io import write_jsonl
     from sap.stages.prepare_backbone.plan import BackbonePlan
 
     plan = task.plan(BackbonePlan)
     torch.set_num_threads(args.threads)
     options = parse(BackboneOptions, plan.backbone, "backbone")
-    if plan.digits is not None:
-        digits = parse(DigitsOptions, plan.digits, "data.digits")
-        model_cfg = scratch.scratch_config(options.scratch, digits.size)
-        preprocess = scratch.scratch_preprocess(digits.size)
+    if plan.corpus is not None:
+        model_cfg = scratch.scratch_config(options.scratch, size_of(plan.corpus))
+        preprocess = scratch.scratch_preprocess(size_of(plan.corpus))
         sources.check_preprocess(options, preprocess)  # before minutes of pretraining
-        model, log = scratch.pretrain(*make_corpus(digits), options.scratch, device)
+        model, log = scratch.pretrain(*make_corpus(plan.corpus), options.scratch, device)
         write_jsonl(task.out / "pretrain.jsonl", log)
     else:
         load = sources.from_pretrained if options.kind == "pretrained" else sources.from_checkpoint
@@ -40,7 +38,7 @@ def main(args: argparse.Namespace) -> None:
         sources.check_preprocess(options, preprocess)
     save_checkpoint(task.out, model, model_cfg, preprocess)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    task.finish({"backbone": plan.backbone, "digits": plan.digits}, {}, parameters=parameters)
+    task.finish({"backbone": plan.backbone, "corpus": plan.corpus}, {}, parameters=parameters)
 
 
 if __name__ == "__main__":

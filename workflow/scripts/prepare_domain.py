@@ -11,16 +11,14 @@ def parse_args() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from sap.config import parse
     from sap.data.images import Geometry
-    from sap.data.options import DataOptions
-    from sap.data.prepare import prepare_domain
+    from sap.data.prepare import parse_data, prepare_domain
     from sap.stages.prepare_domain.plan import DomainPlan
 
     task = Task("prepare_domain", args)
     plan = task.plan(DomainPlan)
-    options, geometry = parse(DataOptions, plan.data, where="data"), Geometry(**plan.input)
-    facts = prepare_domain(plan.domain, options, geometry, plan.classes, task.out, args.threads)
+    options, own = parse_data(plan.data)
+    facts = prepare_domain(plan.domain, options, Geometry(**plan.input), plan.classes, task.out, args.threads, own)
     settings = {"data": plan.data, "input": plan.input, "classes": plan.classes}
     task.finish(settings, {}, domain=plan.domain, **facts)
 

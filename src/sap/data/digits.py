@@ -14,14 +14,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from sap.data.options import DIGITS_CLASSES as CLASSES
+from sap.data.options import DIGITS_DOMAINS as DOMAINS
 from sap.data.options import DigitsOptions
 from sap.data.rendering import GLYPH, GRID, Backdrop, Look, draw
 from sap.errors import SapError
 from sap.io import seed_of
 from sap.registry import unknown
-
-DOMAINS = ("handwritten", "photo", "printed", "sketch")
-CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 # --- Difficulty: everything that decides how far zero-shot lies below a trained client -----------------------------
 # What the backbone saw of each domain. Uneven, but not as uneven as difficulty: photos and sketches are the hard ones.

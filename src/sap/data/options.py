@@ -29,8 +29,14 @@ class ProblemOptions:
     )
 
 
+DIGITS_DOMAINS = ("handwritten", "photo", "printed", "sketch")
+DIGITS_CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
 @dataclass(frozen=True)
 class DigitsOptions:
+    """Size of the embedded set."""
+
     size: int = option(16, "side of the square images, pixels", low=8, high=64)
     per_class: int = option(160, "images of each class in each domain, all splits together", low=3)
     corpus: int = option(24000, "images of the pretraining corpus (disjoint sources)", low=100)
@@ -41,10 +47,8 @@ class DigitsOptions:
 @dataclass(frozen=True)
 class DataOptions:
     name: str = option("digits", "name of the data set in tables and ids", pattern="^[a-z0-9][a-z0-9_-]*$")
-    source: str = option(
-        "digits", "`digits` is embedded; `folder` reads root/domain/class/image", choices=("digits", "folder")
-    )
-    root: str | None = option(None, "folder of a `folder` source; relative paths start at the working directory")
+    source: str = option("digits", "where they come from")  # the schema says which there are: sap.data.sources
+    root: str | None = option(None, "folder or file that a source reads; relative paths start at the working directory")
     domains: tuple[str, ...] | None = option(None, "domains to use; null takes every folder under root")
     class_names: dict[str, str] = option({}, "text of a class in prompts where it differs from its folder name")
     split: SplitOptions = option(SplitOptions(), "train / val / test shares inside each domain")
@@ -54,7 +58,6 @@ class DataOptions:
         "EXIF rotation of images: `ignore` it as open_clip does, or `apply` it; `folder` only",
         choices=("ignore", "apply"),
     )
-    digits: DigitsOptions = option(DigitsOptions(), "size of the embedded set")
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,7 @@ class CorruptionOptions:
 
 @dataclass(frozen=True)
 class AnchorOptions:
-    source: str = option(
-        "digits",
-        "`digits` (embedded), `folder` with captions.csv (columns file, caption), or `coco` captions JSON",
-        choices=("digits", "folder", "coco"),
-    )
+    source: str = option("digits", "where they come from")  # likewise
     root: str | None = option(None, "folder of the images (and of captions.csv)")
     captions: str | None = option(None, "`coco` only: the captions JSON")
     sizes: tuple[int, ...] = option(

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
+from sap.config import parse
 from sap.data.copies import Print, joined, pairs_apart
-from sap.data.digits import CLASSES, make_domain
-from sap.data.folder import decode, list_images
-from sap.data.images import Geometry, Rotations, fit
+from sap.data.images import Geometry, Rotations
 from sap.data.options import DataOptions
+from sap.data.sources import SOURCES
+from sap.data.sources._api import Reading, View, own_options
 from sap.data.split import check_shares, n_splits, split_rows
 from sap.data.store import SPLITS, write_examples, write_images, write_index
 from sap.errors import SapError
@@ -20,26 +20,38 @@ from sap.escape import terminal
 from sap.progress import bar
 
 
+def parse_data(data: Mapping[str, Any]) -> tuple[DataOptions, Any]:
+    """(what all sources share, the source's own options) of the config's section; SapError for a wrong key."""
+    source = SOURCES[data.get("source", DataOptions.source)]
+    shared = {key: value for key, value in data.items() if key != source.name}
+    return parse(DataOptions, shared, "data"), own_options(source, data)
+
+
 def prepare_domain(
-    domain: str, options: DataOptions, geometry: Geometry, classes: Sequence[str], folder: str | Path, threads: int = 1
+    domain: str,
+    options: DataOptions,
+    geometry: Geometry,
+    classes: Sequence[str],
+    folder: str | Path,
+    threads: int = 1,
+    own: Any = None,
 ) -> dict[str, Any]:
     """Write images.npy, index.csv, skipped.csv and examples.safetensors of one domain to `folder`.
 
-    `classes` are the class folders in label order. Returns facts for meta.json: `counts` {split: {class: images}},
-    `images`, `skipped` and `rotated` (numbers; the last counts EXIF rotations, applied or not), `copies` (see
-    `_copies`). Raises SapError for what `options.problems` refuses.
+    `classes` are the names in label order; `own` are the options of the source itself, None for their defaults. Returns
+    facts for meta.json: `counts` {split: {class: images}}, `images`, `skipped` and `rotated` (numbers; the last counts
+    EXIF rotations, applied or not), `copies` (see `_copies`). Raises SapError for what `options.problems` refuses.
     """
     check_shares(options.split)  # before minutes of decoding
-    rotated = 0
-    if options.source == "digits":
-        files, labels, prints, sources, skipped = _digits(domain, options, geometry, classes, Path(folder))
-    else:
-        files, labels, prints, skipped, rotated = _folder(domain, options, geometry, classes, Path(folder), threads)
-        sources = files
-    sources = joined(sources, [found.digest for found in prints])
-    if options.source == "folder":
-        _check_classes(_labels_of_sources(labels, sources), classes, domain, options)
-    splits = split_rows(labels, sources, options.split, domain, classes)
+    source, rotations = SOURCES[options.source], Rotations(options.exif == "apply")
+    own = source.options() if own is None and source.options else own
+    reading = source.read(domain, options, own, classes, View(geometry, threads, rotations))
+    kept, prints, skipped = _store(reading, domain, options, geometry, classes, Path(folder))
+    _say_rotations(rotations, len(kept))
+    files, labels = [reading.files[position] for position in kept], reading.labels[kept]
+    groups = joined([reading.groups[position] for position in kept], [found.digest for found in prints])
+    _check_classes(_labels_of_sources(labels, groups), classes, domain, options)
+    splits = split_rows(labels, groups, options.split, domain, classes)
     copies = _copies(labels, splits, prints)
     tqdm.write(copies_in_words(domain, copies))
     write_index(folder, files, labels, splits, prints, classes, skipped)
@@ -48,7 +60,38 @@ def prepare_domain(
         split: {name: int(np.sum((labels == label) & (splits == split))) for label, name in enumerate(classes)}
         for split in SPLITS
     }
-    return {"counts": counts, "images": len(files), "skipped": len(skipped), "copies": copies, "rotated": rotated}
+    facts = {"counts": counts, "images": len(files), "skipped": len(skipped), "copies": copies}
+    return facts | {"rotated": len(rotations.paths)}
+
+
+def _store(
+    reading: Reading, domain: str, options: DataOptions, geometry: Geometry, classes: Sequence[str], folder: Path
+) -> tuple[list[int], list[Print], dict[str, str]]:
+    """Write images.npy; (positions of the images that are in it, their prints, {what is left out: reason})."""
+    skipped = dict(reading.strays)
+    for file, reason in skipped.items():
+        _report(file, reason, options)
+    _check_classes(reading.labels, classes, domain, options)  # before minutes of decoding, and after it
+    kept: list[int] = []
+
+    def good() -> Iterator[np.ndarray]:
+        images = bar(reading.images, desc=domain, total=len(reading.files), unit="image", disable=None)
+        for position, image in enumerate(images):
+            if isinstance(image, np.ndarray):
+                kept.append(position)
+                yield image
+            else:
+                skipped[reading.files[position]] = str(image)
+                _report(reading.files[position], str(image), options)
+        _check_classes(reading.labels[kept], classes, domain, options)
+
+    return kept, write_images(folder / "images.npy", good(), geometry.size), skipped
+
+
+def _say_rotations(rotations: Rotations, images: int) -> None:
+    if rotations.paths:
+        done = "applied" if rotations.apply else "ignored as open_clip does; data.exif: apply turns them upright"
+        tqdm.write(f"EXIF rotation of {len(rotations.paths)} of {images} images is {done}: {min(rotations.paths)} ...")
 
 
 def _labels_of_sources(labels: np.ndarray, sources: Sequence[str]) -> np.ndarray:
@@ -76,51 +119,8 @@ def copies_in_words(domain: str, copies: Mapping[str, int]) -> str:
     return f"{said}; {copies['near_across_splits']} pairs of near duplicates lie in different splits."
 
 
-def _digits(domain, options, geometry, classes, folder):
-    if tuple(classes) != CLASSES:
-        raise SapError(
-            f"classes: the digits set has {', '.join(CLASSES)}, got {', '.join(classes)}. Use all, in order."
-        )
-    images, labels, sources = make_domain(domain, options.digits)
-    if options.digits.size != geometry.size:
-        images = [fit(Image.fromarray(image), geometry) for image in images]
-    prints = write_images(folder / "images.npy", images, geometry.size)
-    turns = np.arange(len(labels)) % options.digits.per_class
-    named = zip(labels, sources, turns, strict=True)
-    files = [f"{CLASSES[label]}/{source}-{turn}" for label, source, turn in named]
-    return files, labels, prints, sources, {}
-
-
-def _folder(domain, options, geometry, classes, folder, threads):
-    listed, labels, skipped = list_images(options.root, domain, classes)
-    for file, reason in skipped.items():
-        _report(file, reason, options)
-    _check_classes(labels, classes, domain, options)  # before minutes of decoding, and after it
-    kept: list[int] = []
-    rotations = Rotations(options.exif == "apply")
-
-    def good() -> Iterator[np.ndarray]:
-        decoded = decode(options.root, listed, geometry, threads, rotations)
-        for position, image in bar(decoded, desc=domain, total=len(listed), unit="image", disable=None):
-            if isinstance(image, np.ndarray):
-                kept.append(position)
-                yield image
-            else:
-                skipped[listed[position]] = str(image)
-                _report(listed[position], str(image), options)
-        _check_classes(labels[kept], classes, domain, options)
-
-    prints = write_images(folder / "images.npy", good(), geometry.size)
-    if rotations.paths:
-        done = "applied" if rotations.apply else "ignored as open_clip does; data.exif: apply turns them upright"
-        tqdm.write(
-            f"EXIF rotation of {len(rotations.paths)} of {len(kept)} images is {done}: {min(rotations.paths)} ..."
-        )
-    return [listed[position] for position in kept], labels[kept], prints, skipped, len(rotations.paths)
-
-
 def _report(file: str, reason: str, options: DataOptions) -> None:
-    path = f"{options.root}/{file}"
+    path = f"{options.root}/{file}" if options.root else file
     if options.problems.bad_image == "refuse":
         raise SapError(f"{path}: {reason}. Mend or remove it, or set data.problems.bad_image: skip.")
     tqdm.write(terminal(f"skipped {path}: {reason}"))
@@ -128,7 +128,7 @@ def _report(file: str, reason: str, options: DataOptions) -> None:
 
 def _check_classes(labels: np.ndarray, classes: Sequence[str], domain: str, options: DataOptions) -> None:
     """One sentence for an empty domain, a class without images, a class with too few for the splits."""
-    where = f"{options.root}/{domain}"
+    where = f"{options.root}/{domain}" if options.root else domain
     counts = np.bincount(labels, minlength=len(classes))
     if not len(labels):
         raise SapError(f"{where} holds no usable image of any class. Put images into {where}/<class>/.")

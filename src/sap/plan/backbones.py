@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sap.clip.supported import HUB, check_config, check_named, why_not
+from sap.data.sources import SOURCES
 from sap.errors import SapError, shown
 from sap.foreign import JSON_BYTES, read_json
 from sap.realfile import real_file
@@ -22,7 +23,8 @@ def input_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     model: Mapping[str, Any] = {}
     preprocess: Mapping[str, Any] = {}
     if backbone["kind"] == "scratch":
-        size = settings["data"]["digits"]["size"]
+        corpus = SOURCES[settings["data"]["source"]].corpus
+        size = corpus.size(settings["data"]) if corpus else None
     else:
         model, preprocess = _configs(backbone)
         size = model["vision_cfg"]["image_size"]

@@ -5,12 +5,11 @@ One function for each section. Each takes the resolved settings, and raises SapE
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from sap.data.sources import PAIRS
 from sap.errors import SapError
-from sap.io import read_csv
-from sap.plan.backbones import tower_of
+from sap.plan.backbones import input_of, tower_of
 from sap.plan.datasets import counts_of
 from sap.plan.trainees import NOBODY
 from sap.registry import unknown
@@ -116,7 +115,7 @@ def check_training(settings: Settings) -> None:
     if lora["dropout"] and lora["targets"] == ["attention"]:
         raise SapError("train.lora.dropout acts on MLP layers only, and train.lora.targets has none. Set it to 0.")
     if backbone["kind"] == "scratch":
-        scratch, size = backbone["scratch"], settings["data"]["digits"]["size"]
+        scratch, size = backbone["scratch"], input_of(settings)["size"]
         if scratch["patch_size"] > size:
             raise SapError(
                 f"backbone.scratch.patch_size must be at most the image side {size}, got {scratch['patch_size']}. "
@@ -140,18 +139,10 @@ def check_training(settings: Settings) -> None:
 
 
 def check_anchors(settings: Settings) -> None:
-    """More anchors than there are. Reading a COCO file takes a second, so its pairs are counted when they are drawn."""
+    """More anchors than there are, where the source knows how many without reading them."""
     anchors, wanted = settings["anchors"], max(settings["anchors"]["sizes"])
-    if anchors["source"] == "coco":
-        return
-    if anchors["source"] == "digits":
-        known, where = settings["data"]["digits"]["anchors"], "data.digits.anchors"
-    else:
-        path = Path(anchors["root"], "captions.csv")
-        if not path.is_file():
-            return  # it is asked for by name
-        known, where = len(read_csv(path)), str(path)
-    if wanted > known:
+    known = PAIRS[anchors["source"]].known(anchors, settings["data"])
+    if known and wanted > known[0]:
         raise SapError(
-            f"anchors.sizes asks for {wanted} pairs, and {where} has {known}. Lower anchors.sizes or add pairs."
+            f"anchors.sizes asks for {wanted} pairs, and {known[1]} has {known[0]}. Lower anchors.sizes or add pairs."
         )

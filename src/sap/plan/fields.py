@@ -6,11 +6,6 @@ from typing import Any
 Settings = Mapping[str, Any]
 
 
-def digits_fields(settings: Settings, pool: str) -> dict[str, Any]:
-    """One pool of the embedded set: its size, and what all pools share. The pools are drawn independently."""
-    return {key: settings["data"]["digits"][key] for key in (pool, "size", "seed")}
-
-
 def trainee_fields(
     settings: Settings,
     parts: tuple[tuple[str, int | None], ...],

@@ -10,12 +10,13 @@ import yaml
 from sap.clip.supported import check_named
 from sap.combinations import unshared_factor
 from sap.config import validate, with_defaults
+from sap.data.sources import SOURCES
 from sap.errors import SapError
 from sap.io import read_json
 from sap.needs import ANCHORS, from_source
 from sap.plan import checks
 from sap.plan.code import version_of
-from sap.plan.datasets import classes_of, domains_of
+from sap.plan.datasets import check_required, classes_of, domains_of
 from sap.plan.overlays import SHIPPED
 from sap.registry import unknown
 
@@ -39,9 +40,7 @@ def load_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     validate(values, schema())
     settings = with_defaults(values, schema())
     settings["points"] = _resolved(settings["points"])
-    for section in ("data", "anchors"):
-        if settings[section]["source"] != "digits" and not settings[section]["root"]:
-            raise SapError(f"{section}.root must name a folder when {section}.source is {settings[section]['source']}.")
+    check_required(settings)
     settings["data"]["domains"] = domains_of(settings["data"])
     settings["data"]["classes"] = classes_of(settings["data"])
     checks.check_domains(settings)
@@ -122,10 +121,13 @@ def _check_names(settings: Mapping[str, Any]) -> None:
             raise SapError(
                 f"backbone.{key} must be set when backbone.kind is {backbone['kind']}, got {backbone[key]!r}."
             )
-    if backbone["kind"] == "scratch" and settings["data"]["source"] != "digits":
-        raise SapError("backbone.kind: scratch pretrains on the digits corpus, so data.source must be digits.")
-    if settings["anchors"]["source"] == "coco" and not settings["anchors"]["captions"]:
-        raise SapError("anchors.captions must name the captions JSON when anchors.source is coco.")
+    source = settings["data"]["source"]
+    if backbone["kind"] == "scratch" and SOURCES[source].corpus is None:
+        able = ", ".join(name for name, known in SOURCES.items() if known.corpus)
+        raise SapError(
+            f"backbone.kind: scratch pretrains on the corpus of data.source, and {source} has none. Set data.source to "
+            f"{able}, or another backbone.kind."
+        )
     for package in settings["versions"]["invalidate"]:
         version_of(package)
     target = settings["corruption"]["target_class"]

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from sap.data.sources import PAIRS, SOURCES
+from sap.data.sources._api import Pairs, Source
 from sap.errors import SapError
 from sap.plan.asked import Asked
 from sap.plan.backbones import files_of, input_of
@@ -63,6 +65,21 @@ class Study(Asked):
         chain = {"data": self.id("prepare_domain"), "classes": self.id("embed_classes")}
         name = self.settings["data"]["name"]
         return identity(name, fields, clients=self.client_ids, domains=self.domains, **chain)
+
+    @property
+    def source(self) -> Source:
+        """Where the clients' images come from."""
+        return SOURCES[self.settings["data"]["source"]]
+
+    @property
+    def corpus_modules(self) -> list[str]:
+        """Code of the corpus that the backbone is pretrained on, if it is."""
+        return [self.source.module] if self.settings["backbone"]["kind"] == "scratch" else []
+
+    @property
+    def pairs(self) -> Pairs:
+        """Where the anchors come from."""
+        return PAIRS[self.settings["anchors"]["source"]]
 
     @cached_property
     def input(self) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from sap.plans import metas
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorsPlan:
-    """`anchors`, `digits`, `input`: sections of the config, and what the backbone takes; `files`: the captions; `stamp`
-    stands for those of them that cannot be inputs of a rule; `backbone`: its folder, for the tokenizer."""
+    """`anchors`, `input`: the config's section, and what the backbone takes; `data`: what the source reads of that
+    section; `files`: the captions; `stamp` stands for those of them that cannot be inputs of a rule; `backbone`: its
+    folder, for the tokenizer."""
 
     draw: int
     anchors: dict[str, Any]
-    digits: dict[str, Any] | None
+    data: dict[str, Any]
     input: dict[str, Any]
     files: tuple[str, ...]
     stamp: str

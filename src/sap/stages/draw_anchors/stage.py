@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sap.data.sources import PAIRS
 from sap.plan.datasets import captions_of
-from sap.plan.fields import digits_fields
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
 from sap.plan.watched import inputs_of, stamp_of
@@ -14,8 +14,8 @@ from sap.stages.draw_anchors.plan import AnchorsPlan
 def fields(settings: Mapping[str, Any], image_input: Mapping[str, Any], draw: int) -> dict[str, Any]:
     """One draw of the config's anchors."""
     anchors = settings["anchors"]
-    digits = digits_fields(settings, "anchors") if anchors["source"] == "digits" else None
-    return {"anchors": anchors, "draw": draw, "input": image_input, "digits": digits}
+    own = PAIRS[anchors["source"]].fields(settings["data"])
+    return {"anchors": anchors, "draw": draw, "input": image_input, "data": own}
 
 
 def identify(study: Study, draw: int) -> Identity:

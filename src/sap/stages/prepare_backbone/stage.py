@@ -1,10 +1,10 @@
-"""The frozen CLIP in open_clip's own format: pretrained on the digits corpus, downloaded, or read from a file."""
+"""The frozen CLIP in open_clip's own format: pretrained on a corpus, downloaded, or read from a file."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sap.data.sources import SOURCES
 from sap.plan.backbones import files_of
-from sap.plan.fields import digits_fields
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
 from sap.plan.watched import inputs_of, stamp_of
@@ -12,13 +12,14 @@ from sap.stages.prepare_backbone.plan import BackbonePlan
 
 
 def fields(settings: Mapping[str, Any], image_input: Mapping[str, Any]) -> dict[str, Any]:
-    """Prompts are no part of it; the digits corpus is, where the backbone is pretrained on it."""
+    """Prompts are no part of it; the source's corpus is, where the backbone is pretrained on it."""
     backbone = {key: value for key, value in settings["backbone"].items() if key != "prompts"}
     backbone |= {"interpolation": image_input["interpolation"], "resize_mode": image_input["mode"]}
-    scratch = backbone["kind"] == "scratch"
-    if not scratch:
+    data = settings["data"]
+    corpus = SOURCES[data["source"]].corpus if backbone["kind"] == "scratch" else None
+    if corpus is None:
         del backbone["scratch"]
-    return {"backbone": backbone, "digits": digits_fields(settings, "corpus") if scratch else None}
+    return {"backbone": backbone, "corpus": corpus and {"source": data["source"], **corpus.fields(data)}}
 
 
 def identify(study: Study) -> Identity:

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sap.plan.datasets import listing_of
-from sap.plan.fields import digits_fields
+from sap.data.sources import SOURCES
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
 from sap.stages.prepare_domain.plan import DomainPlan
@@ -12,12 +11,9 @@ from sap.stages.prepare_domain.plan import DomainPlan
 
 def fields(settings: Mapping[str, Any], image_input: Mapping[str, Any]) -> dict[str, Any]:
     """A domain's store does not depend on which other domains are in use, only on the class list."""
-    digits = settings["data"]["source"] == "digits"
-    ignored = {"domains", "classes", "class_names", *(("root", "problems", "exif") if digits else ("digits",))}
-    data = {key: value for key, value in settings["data"].items() if key not in ignored}
-    if digits:
-        data["digits"] = digits_fields(settings, "per_class")
-    return {"data": data, "input": image_input, "classes": settings["data"]["classes"]}
+    data = settings["data"]
+    read = {key: data[key] for key in ("name", "source", "split")} | SOURCES[data["source"]].fields(data)
+    return {"data": read, "input": image_input, "classes": data["classes"]}
 
 
 def identify(study: Study) -> Identity:
@@ -30,7 +26,7 @@ def jobs(study: Study) -> Iterator[Job]:
 
 
 def plan(study: Study, domain: str) -> DomainPlan:
-    listing = listing_of(study.settings["data"], domain)
+    listing = study.source.stamp(study.settings["data"], domain)
     return DomainPlan(domain=domain, listing=listing, **fields(study.settings, study.input))
 
 
