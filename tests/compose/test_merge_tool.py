@@ -22,7 +22,7 @@ from sap.compose import Composer
 from sap.errors import SapError
 from sap.io import digest_file, read_json, sealed, write_json
 from sap.mergetool import name_clients
-from sap.plan.settings import schema
+from sap.plan.schema import schema
 from sap.update import load_adapter, load_update
 
 SCRIPT = Path(__file__).parents[2] / "workflow/scripts/merge.py"

@@ -156,7 +156,8 @@ def judged(judge_of, test_images):
 
     def run(merge):
         names, tests = ("first", "broken", "last"), {"sketch": test_images, "photo": test_images}
-        points = [{"id": name, "settings": {"kind": "merge", "merge": name}, "seen": True} for name in names]
+        judged = {"judged_on": ["clients"]}
+        points = [{"id": name, "settings": {"kind": "merge", "merge": name}} | judged for name in names]
         plan = made_fold(domains=dict.fromkeys(tests, ""), target="sketch", seed=3, points=points)
         wanted, failed = {(name, domain): f"{name} {domain}" for name in names for domain in tests}, []
         rows = [

@@ -9,7 +9,8 @@ import yaml
 from sap.pipeline import build_study, stages
 from sap.plan.folds import shard_plan
 from sap.plan.reporting import report_plan
-from sap.plan.settings import load_settings, schema
+from sap.plan.schema import schema
+from sap.plan.settings import load_settings
 from sap.plan.study import Study
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from typing import Any
 from sap.combinations import refusal
 from sap.config import validate, with_defaults
 from sap.errors import SapError
-from sap.plan.settings import schema
+from sap.plan.schema import schema
 from sap.registry import unknown
 from sap.setting import DEFAULTS, FIELDS, complete
 

@@ -8,7 +8,7 @@ from sap.errors import SapError
 from sap.io import canonical
 from sap.plan.fields import corruption_fields, trainee_fields
 from sap.plan.points import Point, both_seeds
-from sap.plan.settings import schema
+from sap.plan.schema import schema
 from sap.plan.stage import Identity, identity
 from sap.plan.trainees import Trainee
 from sap.registry import unknown
