@@ -39,10 +39,12 @@ def config_schema() -> dict[str, Any]:
     block = schema_of(PointOptions)
     block["properties"] |= block_schema()
     block["properties"]["stages"]["items"]["enum"] = [stage.name for stage in stages().values() if stage.takes]
+    blocks = {"items": {"$ref": "#/$defs/block"}}
     schema["properties"]["points"] = {
-        "type": "array",
-        "items": {"$ref": "#/$defs/block"},
-        "description": "server-side settings; a block is the product of its lists",
+        "type": ["object", "array"],
+        "additionalProperties": {"type": ["array", "null"], **blocks},
+        **blocks,
+        "description": "server-side settings: groups of blocks by name, or a list; a block is the product of its lists",
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -67,7 +69,7 @@ def configuration_page(schema: dict[str, Any]) -> str:
     ]
     for name, section in schema["properties"].items():
         if name == "points":
-            lines += ["", "## points[]", "", section["description"], "", *_table(schema["$defs"]["block"], "")]
+            lines += ["", "## points.GROUP[]", "", section["description"], "", *_table(schema["$defs"]["block"], "")]
         elif "properties" in section:
             lines += ["", f"## {name}", "", *_table(section, "")]
     top = {"properties": {key: value for key, value in schema["properties"].items() if "properties" not in value}}

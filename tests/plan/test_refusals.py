@@ -22,7 +22,8 @@ KRUM = "needs n >= 2f+3 clients: n = 2, f = 0 needs 3."
 
 
 def with_domains(config: dict, domains: list[str], *points: dict) -> dict:
-    return config | {"data": config["data"] | {"domains": domains}, "points": [*config["points"], *points]}
+    named = {"points": [*config["points"], *points]} if points else {}
+    return config | {"data": config["data"] | {"domains": domains}} | named
 
 
 @pytest.mark.parametrize(
@@ -91,9 +92,9 @@ def test_a_row_that_the_user_named_is_refused_before_anything_runs(config, row, 
 
 
 def test_a_row_that_stands_in_both_counts_as_named(default):
-    blocks = [{"merge": "krum"}, *default["points"]]
-    with pytest.raises(SapError, match=re.escape("points[0] (krum): " + KRUM)):
-        build_study(with_domains(default | {"points": blocks}, THREE))
+    groups = {"mine": [{"merge": "krum"}], **default["points"]}
+    with pytest.raises(SapError, match=re.escape("points.mine[0] (krum): " + KRUM)):
+        build_study(with_domains(default, THREE) | {"points": groups})
 
 
 def test_backdoors_of_two_sizes_are_refused_before_any_plan_is_made(config):

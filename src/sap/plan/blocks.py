@@ -28,15 +28,26 @@ MOVED = {  # what stood in `views` once -> what says it now
 
 
 def resolved_blocks(points: Any) -> dict[str, Block]:
-    """Path -> block, of the config's `points` as written: a list of blocks.
+    """Path -> block, of the config's `points` as written: a list of blocks, or lists by the names of groups.
 
     Raises SapError for what is no block, and for keys, values and names that do not exist, with their paths.
     """
-    if not isinstance(points, list):
-        raise SapError(f"points must be a list of blocks, got {points!r} ({type(points).__name__}).")
-    if not points:
+    found = {where: _resolved(block, where) for where, block in _written(points)}
+    if not found:
         raise SapError("points must hold at least one block, such as {merge: mean}.")
-    return {f"points[{number}]": _resolved(block, f"points[{number}]") for number, block in enumerate(points)}
+    return found
+
+
+def _written(points: Any) -> Iterator[tuple[str, Any]]:
+    """(path, block) of every block; a group that an overlay sets to null has none."""
+    groups = {f"points.{name}": blocks for name, blocks in points.items()} if isinstance(points, Mapping) else None
+    for path, blocks in (groups or {"points": points}).items():
+        if blocks is None and groups:
+            continue
+        if not isinstance(blocks, list):
+            allowed = "a list of blocks, or null to drop the group" if groups else "a list of blocks, or groups of them"
+            raise SapError(f"{path} must be {allowed}, got {blocks!r} ({type(blocks).__name__}).")
+        yield from ((f"{path}[{number}]", block) for number, block in enumerate(blocks))
 
 
 @cache
