@@ -3,10 +3,10 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sap.combinations import refusal
+from sap.combinations import check_combination
 from sap.errors import SapError
 from sap.needs import STATISTICS, from_source
 from sap.plan.ids import make_id
@@ -86,9 +86,7 @@ def expand(
         for values in itertools.product(*swept.values()):
             chosen = dict(zip(swept, values, strict=True))
             criterion = known["criteria"].get(chosen["criterion"], {})
-            problem = refusal(chosen, criterion, known["merge"][chosen["merge"]["method"]])
-            if problem:
-                raise SapError(f"{where}: {problem}")
+            check_combination(chosen, criterion, known["merge"][chosen["merge"]["method"]], f"{where}: ")
             settings = _settings(chosen, known)
             if "alignment" in settings:
                 settings["saliency"] = saliency_id(gradient_of(settings))
@@ -115,12 +113,9 @@ def both_seeds(a: frozenset[int] | None, b: frozenset[int] | None) -> frozenset[
 
 def _joined(earlier: Point, point: Point, named: bool) -> Point:
     """Two blocks' words on one point, the first's label unless the second's is `named`."""
-    views, judged_on, stages = (
-        tuple(dict.fromkeys((*getattr(earlier, name), *getattr(point, name))))
-        for name in ("views", "judged_on", "stages")
-    )
-    label, seeds = point.label if named else earlier.label, both_seeds(earlier.seeds, point.seeds)
-    return Point(point.id, label, views, point.settings, seeds, judged_on, stages)
+    lists = ("views", "judged_on", "stages")
+    both: dict[str, Any] = {name: tuple(dict.fromkeys(getattr(earlier, name) + getattr(point, name))) for name in lists}
+    return replace(point if named else earlier, seeds=both_seeds(earlier.seeds, point.seeds), **both)
 
 
 def attacked_clients(points: Iterable[Point]) -> Iterator[Point]:
