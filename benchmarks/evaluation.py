@@ -35,7 +35,8 @@ from sap.evaluate.rows import RowStore
 from sap.evaluate.runner import Judge
 from sap.io import canonical, digest, write_json
 from sap.plan.points import expand
-from sap.plan.settings import load_settings, schema
+from sap.plan.schema import schema
+from sap.plan.settings import load_settings
 from sap.plans import FoldPlan, PointPlan, as_json, read_plan
 from sap.update import Update
 

@@ -41,18 +41,20 @@ def config_schema() -> dict[str, Any]:
             schema["properties"][stage.name] = {**schema_of(stage.options), "description": _first_line(stage.options)}
     block = schema_of(PointOptions)
     block["properties"] |= block_schema()
+    block["properties"]["stages"]["items"]["enum"] = [stage.name for stage in stages().values() if stage.takes]
+    blocks = {"items": {"$ref": "#/$defs/block"}}
     schema["properties"]["points"] = {
-        "type": "array",
-        "minItems": 1,
-        "items": block,
-        "default": [],
-        "description": "server-side settings; a block is the product of its lists",
+        "type": ["object", "array"],
+        "additionalProperties": {"type": ["array", "null"], **blocks},
+        **blocks,
+        "description": "server-side settings: groups of blocks by name, or a list; a block is the product of its lists",
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "SAP experiment",
         **schema,
         "$defs": {
+            "block": block,
             "merge": merging.describe(),
             "criteria": pruning.describe(),
             "attacks": attacking.describe(),
@@ -70,7 +72,7 @@ def configuration_page(schema: dict[str, Any]) -> str:
     ]
     for name, section in schema["properties"].items():
         if name == "points":
-            lines += ["", "## points[]", "", section["description"], "", *_table(section["items"], "")]
+            lines += ["", "## points.GROUP[]", "", section["description"], "", *_table(schema["$defs"]["block"], "")]
         elif "properties" in section:
             lines += ["", f"## {name}", "", *_table(section, "")]
     top = {"properties": {key: value for key, value in schema["properties"].items() if "properties" not in value}}

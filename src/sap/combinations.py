@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sap.errors import SapError
 from sap.needs import STATISTICS, from_source
 
 Settings = Mapping[str, Any]
 
 
-def refusal(point: Settings, criterion: Settings, merge: Settings) -> str | None:
-    """Why no merge can run a complete point, in a sentence; None where it can.
+def check_combination(point: Settings, criterion: Settings, merge: Settings, where: str = "") -> None:
+    """SapError, a sentence behind `where`, for a complete point that no merge could run.
 
     `criterion` and `merge`: what the point's methods declared, `needs` and `signed` of the one (empty where nothing is
     pruned), `needs` and `space` of the other.
@@ -22,9 +23,9 @@ def refusal(point: Settings, criterion: Settings, merge: Settings) -> str | None
         for asks, declared in ((method, merge), (name, criterion)):
             measured = from_source(STATISTICS, declared.get("needs", ()))
             rules[f"{asks} needs measured clients, and an attacked one is not measured."] = bool(measured)
-    if name != "none":
-        rules |= _pruning(point, criterion, merge)
-    return next((sentence for sentence, happens in rules.items() if happens), None)
+    for sentence, happens in (rules | (_pruning(point, criterion, merge) if name != "none" else {})).items():
+        if happens:
+            raise SapError(f"{where}{sentence}")
 
 
 def _pruning(point: Settings, criterion: Settings, merge: Settings) -> dict[str, bool]:

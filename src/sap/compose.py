@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sap.combinations import refusal
+from sap.combinations import check_combination
 from sap.config import parse
 from sap.errors import SapError, unreadable
 from sap.factors import Entry, Factors
@@ -218,11 +218,8 @@ class _LazyStacks(Mapping[str, Stack]):
 def _checked(point: Point) -> dict[str, Any]:
     """The point with its defaults; SapError for names, values and combinations that no merge could run."""
     point = complete(point)
-    method = METHODS[point["merge"]["method"]]
     criterion = {} if point["criterion"] == "none" else vars(CRITERIA[point["criterion"]])
-    problem = refusal(point, criterion, vars(method))
-    if problem:
-        raise SapError(problem)
+    check_combination(point, criterion, vars(METHODS[point["merge"]["method"]]))
     return point
 
 

@@ -45,15 +45,13 @@ def metas(folders: Iterable[str]) -> list[str]:
 @dataclass(frozen=True, kw_only=True)
 class PointPlan:
     """One point of a plan: `settings` as the library takes them, `reads` (sap.serve), what it is judged on beside its
-    target, and `code`, the fingerprint of everything behind its row."""
+    target ("clients", "selection", "triggered"), and `code`, the fingerprint of everything behind its row."""
 
     id: str
     settings: dict[str, Any]
     code: str = ""
     reads: tuple[str, ...] = ()
-    seen: bool = False
-    select: bool = False
-    triggered: bool = False
+    judged_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +140,8 @@ class Shown:
     attackers: tuple[str, ...] = ()
     seeds: tuple[int, ...] | None = None
     views: tuple[str, ...] = ()
+    judged_on: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     family: str | None = None
 

@@ -16,7 +16,7 @@ from sap.compose import Composer
 from sap.errors import SapError
 from sap.io import digest_file, read_json
 from sap.mergetool import name_clients
-from sap.plan.settings import schema
+from sap.plan.schema import schema
 from sap.update import load_adapter, load_update
 from tests.compose.merging import SCRIPT, Language, run, train
 

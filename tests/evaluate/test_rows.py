@@ -169,7 +169,7 @@ def plan(tmp_path):
             {
                 "id": "mean",
                 "settings": {"kind": "merge", "criterion": "none"},
-                "seen": True,
+                "judged_on": ["clients"],
                 "reads": MERGE,
                 "code": "c",
             },

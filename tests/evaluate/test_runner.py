@@ -159,7 +159,9 @@ def judged(judge_of, test_images):
 
     def run(merge):
         names, tests = ("first", "broken", "last"), {Judged(domain): test_images for domain in ("sketch", "photo")}
-        points = [{"id": name, "settings": {"kind": "merge", "merge": name}, "seen": True} for name in names]
+        points = [
+            {"id": name, "settings": {"kind": "merge", "merge": name}, "judged_on": ["clients"]} for name in names
+        ]
         plan = made_fold(domains={"sketch": "", "photo": ""}, target="sketch", seed=3, points=points)
         wanted, failed = {(name, *judged): f"{name} {judged.domain}" for name in names for judged in tests}, []
         rows = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sap.plan.settings import schema
+from sap.plan.schema import schema
 
 ROOT = Path(__file__).parents[2]
 
@@ -122,6 +122,8 @@ EFFECTS = {
     "evidence.margin": PLAN,
     "versions.invalidate": "tests/plan/test_why.py::test_a_package_version_counts_where_the_config_says_so",
     "points.N.views": "tests/plan/test_study.py::test_equal_settings_make_one_point_with_all_views",
+    "points.N.judged_on": f"{ATTACKS}::test_what_a_point_is_judged_on_is_what_its_block_says",
+    "points.N.stages": f"{ATTACKS}::test_points_of_probe_and_privacy_alone_are_not_judged",
     "points.N.label": "tests/plan/test_study.py::test_a_label_is_in_the_report_but_in_no_shard",
     "points.N.seeds": f"{ATTACKS}::test_seeds_of_equal_points_add_up_and_all_seeds_win",
     "points.N.attack": "tests/attack/test_updates.py::test_hand_worked_cases",
@@ -152,7 +154,7 @@ def keys_of(section: dict, prefix: str = "") -> list[str]:
     found = []
     for name, field in section["properties"].items():
         if name == "points":
-            found += keys_of(field["items"], "points.N.")
+            found += keys_of(schema()["$defs"]["block"], "points.N.")
         else:
             found += keys_of(field, f"{prefix}{name}.") if "properties" in field else [f"{prefix}{name}"]
     return found

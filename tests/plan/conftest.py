@@ -9,7 +9,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 SAP = {"criterion": "taylor_absolute", "prune_ratio": 0.5, "merge": "mean"}
 POINTS = [
-    {"views": ["main", "seen"], "merge": ["mean", "product_of_means", "weighted_mean", "sum", "ties"]},
+    {"judged_on": "clients", "merge": ["mean", "product_of_means", "weighted_mean", "sum", "ties"]},
     {"label": "SAP", "rescale": "frobenius", **SAP},
     {"label": "SAP on factors", "space": "factors", **SAP},
     {"label": "SAP signed", **SAP, "criterion": "taylor_signed"},
@@ -31,9 +31,9 @@ def config(default) -> dict:
 @pytest.fixture
 def evidence(config) -> dict:
     """The same with every stage behind the claims."""
-    views = {"views": ["probe", "privacy"], "merge": "mean"}
+    probed = {"stages": ["probe", "privacy"], "judged_on": [], "merge": "mean"}
     stages = {"headroom": True, "towers": True, "masks": True}
-    return config | {"evidence": stages, "points": [*config["points"], views]}
+    return config | {"evidence": stages, "points": [*config["points"], probed]}
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 
 from sap.errors import SapError
 from sap.plan.choices import MET, read_point
-from sap.plan.settings import load_settings, schema
+from sap.plan.schema import schema
+from sap.plan.settings import load_settings
 
 
 @pytest.mark.parametrize("wrong", ["regmeam", "fishr", "adamergin", "tiez", "x"])

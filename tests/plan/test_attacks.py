@@ -59,7 +59,7 @@ def test_without_attacks_a_plan_is_what_it_was(config):
 
 
 def test_the_fold_of_nobody_has_every_client_and_each_attacker_alone(config):
-    study = study_of(config, {**DERANGEMENT, "views": ["attack", "everyone"]})
+    study = study_of(config, {**DERANGEMENT, "judged_on": "everyone"})
     assert study.folds == [*study.targets, NOBODY]
     assert [client.name for client in study.sources(NOBODY)] == study.domains
     alone = [p for p in study.fold_points(NOBODY) if p.settings["kind"] == "client" and p.attackers]
@@ -79,7 +79,7 @@ def test_a_backdoor_is_judged_with_its_patch_and_so_is_the_clean_merge(config):
 
 
 def test_candidates_are_judged_on_the_sources_validation_images_too(config):
-    study = study_of(config, {"views": "select", "merge": "mean", "scale": [0.5, 1.0]})
+    study = study_of(config, {"views": "selection", "judged_on": "selection", "merge": "mean", "scale": [0.5, 1.0]})
     owed = rows_owed(study, study.targets[0], 0, 0)
     assert [owed[point.id] for point in study.points] == [len(study.domains)] * 2
 
@@ -99,8 +99,18 @@ def test_seeds_of_equal_points_add_up_and_all_seeds_win(config):
     assert point.seeds is None
 
 
-def test_points_of_probe_and_privacy_are_not_judged(config):
-    study = study_of(config, {"merge": "mean"}, {"views": ["probe", "privacy"], "merge": "ties"})
+def test_what_a_point_is_judged_on_is_what_its_block_says(config):
+    blocks = [{"scale": scale, "judged_on": words} for scale, words in ((1.0, "target"), (2.0, "clients"), (3.0, []))]
+    study = study_of(config, *blocks, {"scale": 1.0, "views": "path", "judged_on": "everyone"})
+    owed = rows_owed(study, study.targets[0], 0, 0)
+    assert [point.judged_on for point in study.points] == [("target", "everyone"), ("target", "clients"), ()]
+    assert [point.views for point in study.points] == [("main", "path"), ("main",), ()]
+    assert [owed.get(point.id) for point in study.points] == [1, len(study.domains), None]
+    assert [point.id for point in study.points if point in study.fold_points(NOBODY)] == [study.points[0].id]
+
+
+def test_points_of_probe_and_privacy_alone_are_not_judged(config):
+    study = study_of(config, {"merge": "mean"}, {"stages": ["probe", "privacy"], "judged_on": [], "merge": "ties"})
     assert [point.judged for point in study.points] == [True, False]
     assert "ties" not in {p.settings.get("merge", {}).get("method") for p in study.fold_points(study.targets[0])}
     plan = study.stages["probe"].plan(study, seed=0)

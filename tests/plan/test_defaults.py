@@ -15,7 +15,7 @@ from sap.compose import Composer, merge_point
 from sap.merge._api import METHODS
 from sap.mergetool import Request
 from sap.plan.choices import read_point
-from sap.plan.settings import schema
+from sap.plan.schema import schema
 from sap.prune.mask import Rule
 from sap.saliency.judge import AnchorJudge
 from sap.setting import DEFAULTS, FIELDS, SWEPT
@@ -35,7 +35,7 @@ def updates() -> dict[str, Update]:
 
 
 def test_every_field_is_swept_and_has_the_default_of_the_schema():
-    declared = schema()["properties"]["points"]["items"]["properties"]
+    declared = schema()["$defs"]["block"]["properties"]
     assert sorted(SWEPT) == sorted(FIELDS)
     assert set(DEFAULTS) == set(SWEPT) - UNDER_ATTACK
     for name, field in FIELDS.items():

@@ -10,7 +10,7 @@ from sap.plan import fingerprint as module
 from sap.plan.code import code_of
 from sap.plan.fingerprint import closure, fingerprint
 from sap.plan.folds import point_modules
-from sap.plan.settings import schema
+from sap.plan.schema import schema
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 

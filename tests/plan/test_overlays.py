@@ -32,6 +32,39 @@ def test_overlays_are_merged_as_by_snakemake(tmp_path, count):
     assert read_config(paths[1:], paths[0]) == expected
 
 
+def labels(config) -> list[str]:
+    return [point.label for point in build_study(config).points if point.views != ("control",)]
+
+
+def test_an_overlay_adds_replaces_and_drops_groups_of_points(config):
+    groups = {"averages": [{"merge": ["mean", "sum"]}], "sweep": [{"merge": "mean", "scale": [0.5, 2.0]}]}
+    overlay = {"averages": [{"merge": "ties"}], "sweep": None, "mine": [{"merge": "median"}]}
+    found = copy.deepcopy(config | {"points": groups})
+    assert labels(found) == ["mean", "sum", "mean, λ=0.5", "mean, λ=2"]
+    update_config(found, {"points": overlay})
+    assert labels(found) == ["ties", "median"]
+    update_config(found, {"points": [{"merge": "wudi"}]})  # a list takes the place of all groups
+    assert labels(found) == ["wudi"]
+    update_config(found, {"points": {"mine": [{"merge": "core"}]}})
+    assert labels(found) == ["core"]
+
+
+@pytest.mark.parametrize(
+    ("points", "sentence"),
+    [
+        ({"mine": [{"merge": "mean"}, {"merge": "tiess"}]}, r"points\.mine\[1\]\.merge: unknown merge method 'tiess'"),
+        ({"mine": [{"merge": "mean", "scale": -1}]}, r"points\.mine\[0\]\.scale\[0\] must be at least 0, got -1"),
+        ({"mine": {"merge": "mean"}}, r"points\.mine must be a list of blocks, or null to drop the group, got {"),
+        ({"mine": [{"label": "one", "scale": [1, 2]}]}, r"points\.mine\[0\]\.label must name one point"),
+        ({"mine": [{"anchor_size": 17, "merge": "fltrust"}]}, r"points\.mine\[0\]\.anchor_size must be one of"),
+        ({"mine": None}, "points must hold at least one block"),
+    ],
+)
+def test_an_error_names_the_group_and_the_number_of_the_block(config, points, sentence):
+    with pytest.raises(SapError, match=sentence):
+        labels(config | {"points": points})
+
+
 @pytest.mark.parametrize("text", [None, "- a list", "a: [1"])
 def test_what_is_no_config_is_named(tmp_path, text):
     path = tmp_path / "mine.yaml"

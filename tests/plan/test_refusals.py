@@ -14,7 +14,7 @@ from sap.pipeline import build_study
 from sap.plan.notes import notes
 from sap.plan.overlays import read_config
 from sap.plan.reporting import report_plan
-from sap.plan.settings import schema
+from sap.plan.schema import schema
 
 ROOT = Path(__file__).parents[2]
 THREE = ["handwritten", "sketch", "printed"]
@@ -22,7 +22,8 @@ KRUM = "needs n >= 2f+3 clients: n = 2, f = 0 needs 3."
 
 
 def with_domains(config: dict, domains: list[str], *points: dict) -> dict:
-    return config | {"data": config["data"] | {"domains": domains}, "points": [*config["points"], *points]}
+    named = {"points": [*config["points"], *points]} if points else {}
+    return config | {"data": config["data"] | {"domains": domains}} | named
 
 
 @pytest.mark.parametrize(
@@ -62,8 +63,8 @@ def test_every_row_that_is_kept_is_valid_in_every_fold(default):
         ({"merge": {"method": "survivors_mean", "min_votes": 3}}, "min_votes is 3, but there are 2 clients."),
         ({"merge": {"method": "della", "density": 0.9, "epsilon": 0.2}}, "density ± epsilon must lie between 0 and 1"),
         ({"merge": {"method": "monna", "pivot": "sketch"}}, "merge.pivot: unknown client 'sketch'."),
-        ({"merge": "slerp", "views": ["main", "everyone"]}, "(Where every domain has a client, 3 merge.)"),
-        ({"merge": "slerp", "views": ["probe"]}, "(Where every domain has a client, 3 merge.)"),
+        ({"merge": "slerp", "judged_on": "everyone"}, "(Where every domain has a client, 3 merge.)"),
+        ({"merge": "slerp", "stages": "probe", "judged_on": []}, "(Where every domain has a client, 3 merge.)"),
         (
             {"views": "attack", "attack": "sign_flip", "attackers": "handwritten+sketch"},
             "all 2 clients attack, and sign_flip needs an honest one.",
@@ -91,9 +92,9 @@ def test_a_row_that_the_user_named_is_refused_before_anything_runs(config, row, 
 
 
 def test_a_row_that_stands_in_both_counts_as_named(default):
-    blocks = [{"merge": "krum"}, *default["points"]]
-    with pytest.raises(SapError, match=re.escape("points[0] (krum): " + KRUM)):
-        build_study(with_domains(default | {"points": blocks}, THREE))
+    groups = {"mine": [{"merge": "krum"}], **default["points"]}
+    with pytest.raises(SapError, match=re.escape("points.mine[0] (krum): " + KRUM)):
+        build_study(with_domains(default, THREE) | {"points": groups})
 
 
 def test_backdoors_of_two_sizes_are_refused_before_any_plan_is_made(config):

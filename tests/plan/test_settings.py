@@ -72,6 +72,31 @@ from sap.plan.settings import load_settings
         ),
         ("points.1.prune_ratio", [0.5, 0.7], "points[1].label must name one point, but the block makes 2"),
         ("points.0.views", "mian", "points[0].views[0]: unknown value 'mian'"),
+        ("points.0.views", ["main", "seen"], "points[0].views: seen is no view any more. Write judged_on: clients."),
+        (
+            "points.0.views",
+            "select",
+            "points[0].views: select is no view any more. Write views: selection, judged_on: selection.",
+        ),
+        ("points.0.views", "everyone", "points[0].views: everyone is no view any more. Write judged_on: everyone."),
+        (
+            "points.0.views",
+            "probe",
+            "points[0].views: probe is no view any more. Write stages: probe, with judged_on: []",
+        ),
+        (
+            "points.0.views",
+            "privacy",
+            "points[0].views: privacy is no view any more. Write stages: privacy, with judged_on: [] where",
+        ),
+        (
+            "points.0.views",
+            "selection",
+            "points[0].views: selection chooses by validation images and anchors. Add judged",
+        ),
+        ("points.0.judged_on", "seen", "points[0].judged_on[0]: unknown value 'seen'"),
+        ("points.0.stages", "evaluate", "points[0].stages[0]: unknown value 'evaluate'"),
+        ("points", [], "points must hold at least one block"),
         ("points", "mean", "points must be a list"),
         ("points", ["mean"], "points[0] must be a mapping"),
     ],
@@ -86,7 +111,7 @@ def test_missing_keys_take_their_defaults(config):
     full = load_settings(minimal)
     assert full["train"]["lora"]["rank"] == 8
     assert full["data"]["domains"] == ["handwritten", "photo", "printed", "sketch"]
-    assert full["points"][0]["merge"] == [{"method": "mean"}]
+    assert full["points"]["points[0]"]["merge"] == [{"method": "mean"}]
 
 
 def test_a_folder_without_domains_and_a_missing_folder_are_told_apart(changed, tmp_path):
@@ -146,9 +171,9 @@ def test_what_a_job_would_refuse_is_refused_before_any_runs(changed, key, value,
     [
         ("train.early_stop", 3, "train.early_stop needs validation images, and data.split.val is 0"),
         (
-            "points.1.views",
-            ["select"],
-            "points[1].views: select is judged on validation images",
+            "points.1.judged_on",
+            ["selection"],
+            "points[1].judged_on: selection reads validation images",
         ),
     ],
 )

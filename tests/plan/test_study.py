@@ -4,12 +4,13 @@ import itertools
 from pathlib import Path
 
 import pytest
-import yaml
 
 from sap.pipeline import build_study, stages
 from sap.plan.folds import shard_plan
+from sap.plan.overlays import read_config
 from sap.plan.reporting import report_plan
-from sap.plan.settings import load_settings, schema
+from sap.plan.schema import schema
+from sap.plan.settings import load_settings
 from sap.plan.study import Study
 
 ROOT = Path(__file__).parents[2]
@@ -165,7 +166,7 @@ def test_the_default_plan_is_not_larger_than_its_laptop_budget(default):
 def test_the_merge_comparison_holds_every_method_that_three_clients_allow_and_trains_nobody(default):
     """SLERP takes exactly two clients, Bulyan seven; every other registered method has its row."""
     plain = build_study(default)
-    study = build_study(default | yaml.safe_load((ROOT / "experiments/merges.yaml").read_text(encoding="utf-8")))
+    study = build_study(read_config([ROOT / "experiments/merges.yaml"], ROOT / "config.yaml"))
     assert study.trainees == plain.trainees
     assert {point.id for point in plain.points} < {point.id for point in study.points}
     shown = {point.settings["merge"]["method"] for point in study.points if "main" in point.views}

@@ -78,9 +78,9 @@ def write_attacked(
 
 def make_points(clients, harm, defences):
     """Zero-shot, clients alone, and every defence clean and under every attack by each client in turn."""
-    points = [_point("zero-shot", ["main", "seen"], {"kind": "zero_shot"})]
-    points += [_point(f"client {name}", ["main", "seen"], {"kind": "client", "client": name}) for name in clients]
-    points += [_point(label, ["attack", "everyone"], _merge(label)) for label in defences]
+    points = [_point("zero-shot", "main", "clients", {"kind": "zero_shot"})]
+    points += [_point(f"client {name}", "main", "clients", {"kind": "client", "client": name}) for name in clients]
+    points += [_point(label, "attack", "everyone", _merge(label)) for label in defences]
     for attack in harm:
         settings = {"kind": attack.split()[0]}
         if attack == BACKDOOR:
@@ -88,13 +88,13 @@ def make_points(clients, harm, defences):
         for name in clients:
             where = {"attack": settings | {"name": attack}, "attackers": [name]}
             alone = {"kind": "client", "client": name} | where
-            points.append(_point(f"client {name}", ["attack", "seen"], alone, attack))
-            views = ["attack", "everyone"] if attack == DERANGEMENT else ["attack"]
-            points += [_point(label, views, _merge(label) | where, attack) for label in defences]
+            points.append(_point(f"client {name}", "attack", "clients", alone, attack))
+            judged_on = "everyone" if attack == DERANGEMENT else "target"
+            points += [_point(label, "attack", judged_on, _merge(label) | where, attack) for label in defences]
             if attack == DERANGEMENT:
                 for weight in WEIGHTS:
                     curve = _merge("weighted_mean") | where | {"attacker_weight": weight}
-                    points.append(_point("weighted_mean", views, curve, attack))
+                    points.append(_point("weighted_mean", "attack", judged_on, curve, attack))
     return points
 
 
@@ -114,11 +114,12 @@ def model_accuracy(point, fold, domain, clients):
     return 0.6 - 0.5 * harm * away * weight
 
 
-def _point(label, views, settings, attack=""):
+def _point(label, view, judged_on, settings, attack=""):
     text = json.dumps(settings, sort_keys=True)
     return {
-        "id": f"{settings['kind']}-{zlib.crc32(text.encode()):08x}", "label": label, "views": views, "attack": attack,
-        "attackers": settings.get("attackers", []), "seeds": None, "settings": settings, "needs": [],
+        "id": f"{settings['kind']}-{zlib.crc32(text.encode()):08x}", "label": label, "views": [view], "attack": attack,
+        "judged_on": ["target", judged_on], "attackers": settings.get("attackers", []), "seeds": None,
+        "settings": settings, "needs": [],
         "family": "average" if settings["kind"] == "merge" else None,
     }  # fmt: skip
 
@@ -135,7 +136,7 @@ def _merge(label):
 def _belongs(point, fold, inside):
     if point["settings"]["kind"] == "client" and point["attackers"]:
         return fold == NOBODY
-    if fold == NOBODY and point["settings"]["kind"] == "merge" and "everyone" not in point["views"]:
+    if fold == NOBODY and point["settings"]["kind"] == "merge" and "everyone" not in point["judged_on"]:
         return False
     return {*point["attackers"], point["settings"].get("client", inside[0])} <= set(inside)
 
@@ -170,10 +171,10 @@ def _shard(path, points, fold, seed, domains, clients, accuracy, images, classes
 
 
 def _judged(point, triggered, domain, fold):
-    """A point has rows on its held-out domain, on all where it is `seen`, stamped where a backdoor is about."""
+    """A point has rows on its held-out domain, on all if on `clients`, stamped where a backdoor is about."""
     if triggered:
         return point["attack"] == BACKDOOR or (not point["attack"] and point["settings"]["kind"] == "merge")
-    return fold in (domain, NOBODY) or "seen" in point["views"]
+    return fold in (domain, NOBODY) or "clients" in point["judged_on"]
 
 
 def _predictions(point, share, labels, domain, seed, classes, wrong, triggered):

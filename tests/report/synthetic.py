@@ -23,7 +23,7 @@ NEEDS = {"taylor_absolute": ["gradient"], "taylor_signed": ["gradient"], "regmea
 
 def write_experiment(
     root,
-    views=("main", "sweep", "ablation", "path", "draws", "select"),
+    views=("main", "sweep", "ablation", "path", "draws", "selection"),
     domains=DOMAINS,
     classes=CLASSES,
     seeds=(0, 1, 2),
@@ -135,12 +135,11 @@ def make_points(clients, views, extra_methods=0):
         name = "-".join(str(value) for value in settings.values()).replace("'", "")
         family = "pruning" if settings.get("criterion", "none") != "none" else "average"
         needs = NEEDS.get(settings.get("criterion"), []) + NEEDS.get(settings.get("merge", {}).get("method"), [])
-        point = found.setdefault(
-            name, {"id": name, "label": label, "views": [], "settings": settings, "needs": needs, "family": family}
-        )
-        for name in ("main", "seen") if view == "main" else (view,):
-            if name not in point["views"]:
-                point["views"].append(name)
+        new = {"id": name, "label": label, "views": [], "judged_on": ["target"], "settings": settings}
+        point = found.setdefault(name, new | {"needs": needs, "family": family})
+        for key, word in (("views", view), ("judged_on", {"main": "clients", "selection": "selection"}.get(view))):
+            if word and word not in point[key]:
+                point[key].append(word)
 
     def pruned(criterion, ratio, method="mean", anchors=32, control="none", draw=0):
         anchored = {"alignment": "cosine", "reduction": "absolute_of_mean", "anchor_size": anchors, "anchor_draw": draw}
@@ -181,11 +180,11 @@ def make_points(clients, views, extra_methods=0):
     if "draws" in views:
         for draw, control in itertools.product((1, 2), ("none", "shrunk")):
             add(f"draw {draw} {control}", "draws", **pruned("taylor_absolute", 0.5, control=control, draw=draw))
-    if "select" in views:
+    if "selection" in views:
         for ratio in (0.1, 0.3, 0.5, 0.7, 0.9):
-            add(f"candidate ρ={ratio}", "select", **pruned("taylor_absolute", ratio))
+            add(f"candidate ρ={ratio}", "selection", **pruned("taylor_absolute", ratio))
         for scale in (0.5, 1.0, 2.0):
-            add(f"candidate λ={scale}", "select", **plain("mean", scale))
+            add(f"candidate λ={scale}", "selection", **plain("mean", scale))
     return list(found.values())
 
 
@@ -197,8 +196,8 @@ def _rows(point, target, seed, inside, clients, base, domains):
     ratio, norm = settings.get("prune_ratio", 0.0), None
     if kind == "merge":
         norm = settings["scale"] * (1 - 0.6 * ratio if settings.get("control", "none") != "restored" else 1.0)
-    judged = [(domain, TEST) for domain in (domains if "main" in point["views"] else [target])]
-    if "select" in point["views"]:
+    judged = [(domain, TEST) for domain in (domains if "clients" in point["judged_on"] else [target])]
+    if "selection" in point["judged_on"]:
         judged += [(domain, VALIDATION) for domain in domains if domain != target]
     for domain, images in judged:
         key = f"{point['id']}-{target}-{seed}-{domain}-{images}"

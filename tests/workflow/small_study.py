@@ -16,17 +16,18 @@ ROOT = Path(__file__).parents[2]
 
 MINI = yaml.safe_load((ROOT / ".test/config.yaml").read_text(encoding="utf-8"))
 
+PROBED = {"stages": ["probe", "privacy"], "judged_on": []}
 ATTACKED = {"views": ["attack"], "attackers": "printed", "anchor_size": 8, "merge": "mean"}
 EVERYTHING = MINI | {  # every stage has jobs: the claims are tested, too
     "experiment": "everything",
     "evidence": {"headroom": True, "towers": True, "masks": True},
     "points": [
         *MINI["points"],
-        {"views": ["probe", "privacy"], "merge": "mean"},
-        {"views": ["probe", "privacy"], "criterion": "taylor_absolute", "prune_ratio": 0.7, "anchor_size": 8},
+        PROBED | {"merge": "mean"},
+        PROBED | {"criterion": "taylor_absolute", "prune_ratio": 0.7, "anchor_size": 8},
         {"views": ["draws"], "criterion": "taylor_absolute", "anchor_size": 8, "anchor_draw": 1},
-        {"views": ["select"], "scale": [0.75, 1.5]},
-        ATTACKED | {"views": ["attack", "everyone"], "attack": ["none", "derangement", "sign_flip", "backdoor"]},
+        {"views": "selection", "judged_on": "selection", "scale": [0.75, 1.5]},
+        ATTACKED | {"judged_on": "everyone", "attack": ["none", "derangement", "sign_flip", "backdoor"]},
         ATTACKED | {"attack": ["none", "derangement", "sign_flip"], "criterion": "taylor_absolute"},
         ATTACKED | {"attack": "derangement", "attacker_weight": [0.25, 0.5], "merge": "weighted_mean"},
     ],

@@ -16,7 +16,7 @@ from snakemake.utils import update_config
 
 from sap.io import read_jsonl
 from sap.pipeline import build_study, stages
-from sap.plan.settings import schema
+from sap.plan.schema import schema
 from sap.plan.stage import UPLOAD
 from sap.plan.study import Study
 from tests.house.test_options import keys_of

@@ -8,7 +8,7 @@ from typing import Any
 from sap.errors import SapError
 from sap.escape import terminal
 from sap.plan.choices import FLAGS, list_methods, read_point
-from sap.plan.settings import schema
+from sap.plan.schema import schema
 from sap.provenance import Clock, save_meta
 from sap.setting import DEFAULTS, FIELDS
 

@@ -178,14 +178,17 @@ def digest_arrays(labels: np.ndarray, arrays: Mapping[str, np.ndarray]) -> str:
 def judged_on(point: PointPlan, target: str, domains: Iterable[str]) -> list[Judged]:
     """What a point of a fold plan is judged on.
 
-    The held-out domain; with `seen` all domains, as in the fold that holds none out; with `triggered` also the held-out
-    ones with a backdoor's patch; with `select` also the sources' validation images.
+    The held-out domain; on "clients" all domains, as in the fold that holds none out; "triggered" also the held-out
+    ones with a backdoor's patch; for a "selection" also the sources' validation images.
     """
     domains = list(domains)
     held_out = [target] if target in domains else domains
-    judged = [Judged(domain) for domain in (domains if point.seen else held_out)]
-    judged += [Judged(domain, TRIGGERED) for domain in held_out if point.triggered]
-    return judged + [Judged(domain, VALIDATION) for domain in domains if point.select and domain != target]
+    judged = [Judged(domain) for domain in (domains if "clients" in point.judged_on else held_out)]
+    if "triggered" in point.judged_on:
+        judged += [Judged(domain, TRIGGERED) for domain in held_out]
+    if "selection" in point.judged_on:
+        judged += [Judged(domain, VALIDATION) for domain in domains if domain != target]
+    return judged
 
 
 def row_keys(plan: FoldPlan) -> dict[Name, str]:

@@ -34,7 +34,7 @@ LEAST_CHANGE = 0.05  # share of predictions: a model that changes fewer is hardl
 LEAST_NORM = 0.5  # times the clean client's: a smaller update is weak
 HOLDS, WITHOUT_TEETH = "positive control holds", "without teeth"
 ALL = "all attackers"
-EMPTY = "This experiment judges no attacker alone; points in the view `everyone` make it do so."
+EMPTY = "This experiment judges no attacker alone; points with `judged_on: everyone` make it do so."
 NOTES = (
     "The attacker's own model, merged with nobody, on the test images of its own domain. Drop: points below zero-shot, "
     "on the same images, with its 95 % interval; attacked and clean are percent right.",

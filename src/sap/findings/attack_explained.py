@@ -73,8 +73,8 @@ MEANING = {  # explanation -> what it means where it holds, and where it does no
     ),
 }
 EMPTY = (
-    "This experiment cannot explain an attack: it needs a plain mean with and without the attack in the views `attack` "
-    "and `everyone`."
+    "This experiment cannot explain an attack: it needs a plain mean with and without the attack in the view "
+    "`attack`, with `judged_on: everyone`."
 )
 RULES = (
     "Points: mean over attackers and seeds with 95 % interval; in each section the first line minus the points of the "

@@ -26,7 +26,7 @@ from sap.report.frame import Results
 from sap.report.table import Column, Table, effect_columns, interval, is_missing, number, text
 
 ALL_DOMAINS, LEFT_OUT = "all domains are clients", "one domain is left out"
-EMPTY = "This experiment merges no attacked clients of all domains; points in the view `everyone` make it do so."
+EMPTY = "This experiment merges no attacked clients of all domains; points with `judged_on: everyone` make it do so."
 NOTES = (
     "Points lost, clean − attacked, on the same images and seeds, mean over attackers, with 95 % interval. All domains "
     "are clients: tested on all of them, the attacker's own among them. One domain is left out: tested on that one.",

@@ -44,16 +44,16 @@ def plain_merging(results: Results) -> list[Part]:
 
 def style(results: Results) -> list[Part]:
     """C3."""
-    points = results.points[results.points["views"].map(lambda views: "probe" in views)]
+    points = results.points[results.points["stages"].map(lambda stages: "probe" in stages)]
     if points.empty:
-        raise NotTestable("the experiment has no points of the view probe")
+        raise NotTestable("the experiment has no points of the stage probe")
 
     def at(criterion: str, ratio: float | None) -> str:
         chosen = points[(points["criterion"] == criterion) & (points["attack"] == "")]
         if ratio is not None:
             chosen = chosen[(chosen["prune_ratio"] == ratio) & (chosen["control"] == "restored")]
         if chosen.empty:
-            raise NotTestable(f"the view probe lacks {criterion} pruning at the mean's layer norms")
+            raise NotTestable(f"the stage probe lacks {criterion} pruning at the mean's layer norms")
         return chosen.index[0]
 
     taylor = points[(points["criterion"] == "taylor_absolute") & (points["control"] == "restored")]
@@ -114,7 +114,9 @@ def harmless_attack(results: Results) -> list[Part]:
     if not len(merged):
         raise NotTestable("the experiment has no plain mean with one deranged client")
     if not len(alone):
-        raise NotTestable("no deranged client was judged alone (view everyone), so the attack has no positive control")
+        raise NotTestable(
+            "no deranged client was judged alone (judged_on: everyone): the attack has no positive control"
+        )
     drop, _ = control(results, {results.points.loc[point, "attackers"]: point for point in alone})
     if np.isnan(drop.estimate):
         raise NotTestable("rows of the deranged clients alone are missing, so the attack has no positive control")

@@ -41,16 +41,12 @@ def variant(results: Results, point: str, what: str, **changes: object) -> str:
 def find(results: Results, what: str, **settings: object) -> str:
     """The first clean merge point with these settings; NotTestable where the experiment has none."""
     points = results.points
-    chosen = (points["kind"] == "merge") & (points["attack"] == "") & ~points["views"].map(_unjudged)
+    chosen = (points["kind"] == "merge") & (points["attack"] == "") & points["judged_on"].map(bool)
     for name, value in settings.items():
         chosen &= points[name].isna() if value is None or value != value else points[name] == value
     if not chosen.any():
         raise NotTestable(f"the experiment has no {what}")
     return points.index[chosen][0]
-
-
-def _unjudged(views: tuple[str, ...]) -> bool:
-    return set(views) <= {"probe", "privacy"}
 
 
 def reference(results: Results, kind: str) -> str:

@@ -48,13 +48,13 @@ def attacks(results: Results) -> list[str]:
     return names
 
 
-def scenarios(results: Results, attack: str, view: str = "attack") -> list[Scenario]:
-    """The merges under an attack in which every client has its usual weight, the plain mean first."""
+def scenarios(results: Results, attack: str, judged_on: str = "target") -> list[Scenario]:
+    """The merges under an attack that are judged on this, every client at its usual weight, the plain mean first."""
     points = results.points[results.points["attack"].isin(["", attack]) & (results.points["kind"] == "merge")]
     points = points[points["attacker_weight"].isna()]
     keys = points[["merge_key", *SETTING_COLUMNS]].map(str).agg("|".join, axis=1)
     clean = {keys[point]: point for point in points.index[points["attack"] == ""]}
-    attacked = points[(points["attack"] == attack) & points["views"].map(lambda views: view in views)]
+    attacked = points[(points["attack"] == attack) & points["judged_on"].map(lambda words: judged_on in words)]
     found = []
     for key, group in attacked.groupby(keys, sort=False):
         by_attackers = dict(zip(group["attackers"], group.index, strict=True))

@@ -16,7 +16,7 @@ from sap.stats.effect import DIFFERENCES, MISSING_EFFECT, crossed_effect
 from sap.stats.summary import summarise
 from sap.stats.ties import largest
 
-EMPTY = "This experiment holds no candidates to select from (points of the view `select`)."
+EMPTY = "This experiment holds no candidates to select from (points of the view `selection`)."
 FAMILIES = {  # family -> (criterion of its candidates, the setting that is chosen, its symbol, its fixed value)
     "SAP": ("taylor_absolute", "prune_ratio", "ρ", 0.5),
     "unpruned": ("none", "scale", "λ", 1.0),
@@ -40,7 +40,7 @@ NOTES = (
 def candidates(results: Results, family: str) -> dict[float, str]:
     """value -> point of one of FAMILIES, ascending; of several merges the first in the plan's order."""
     criterion, setting, _, _ = FAMILIES[family]
-    inside = results.points.loc[results.in_view("select")]
+    inside = results.points.loc[results.in_view("selection")]
     inside = inside[(inside["criterion"] == criterion) & (inside["control"] == "none")]
     inside = inside[inside["merge_key"] == inside["merge_key"].iloc[0]] if len(inside) else inside
     return {float(value): point for point, value in inside[setting].astype(float).sort_values().items()}

@@ -54,7 +54,7 @@ def seen_unseen_frame(results: Results) -> pd.DataFrame:
     for row in table.to_dict("records") if len(table) else []:
         if is_missing(row["point"]) or row["kind"] == "oracle":
             continue  # an oracle trains on the target: it has no unseen domain
-        if "seen" not in results.points.loc[row["point"], "views"]:
+        if "clients" not in results.points.loc[row["point"], "judged_on"]:
             continue
         unseen, seen = (
             domain_average(values) for values in (grid(results, row["point"]), seen_grid(results, row["point"]))

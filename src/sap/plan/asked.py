@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from functools import cache, cached_property, partial
-from typing import Any
 
 from sap.errors import SapError
 from sap.io import digest
+from sap.plan.blocks import Block, shipped_blocks
 from sap.plan.clients import Clients
 from sap.plan.points import Gradient, Measured, Point, attacked_clients, expand, references
 from sap.plan.refusals import check_patches, refusal
-from sap.plan.settings import schema, shipped_points
+from sap.plan.schema import schema
+from sap.plan.stage import MERGED
 from sap.plan.trainees import NOBODY
 from sap.registry import unknown
 
@@ -34,7 +35,7 @@ class Asked(Clients):
         blocks, known = self.settings["points"], schema()["$defs"]
         there = {target: [client.name for client in self.sources(target)] for target in (*self.targets, NOBODY)}
 
-        def points_of(chosen: list[Mapping[str, Any]]) -> list[Point]:
+        def points_of(chosen: Mapping[str, Block]) -> list[Point]:
             saliency, measured = (cache(partial(self.id, stage)) for stage in ("score_client", "measure"))
             return expand(chosen, known, saliency, measured, names)
 
@@ -50,16 +51,17 @@ class Asked(Clients):
             else:
                 left_out.append((point, reason))
         for point, reason in left_out:
-            for number, block in enumerate(blocks):
-                if block not in shipped_points() and point.id in {other.id for other in points_of([block])}:
-                    raise SapError(f"points[{number}] ({point.label}): {reason}")
+            for where, block in blocks.items():
+                if block not in shipped_blocks() and point.id in {other.id for other in points_of({where: block})}:
+                    raise SapError(f"{where} ({point.label}): {reason}")
         check_patches(points)
         return points, [(point, reason) for point, reason in left_out if point.views != ("control",)]
 
     def _folds_of(self, point: Point) -> list[str]:
         """The folds in which a job merges the point's clients, NOBODY for that in which every domain has one."""
         held_out = [target for target in self.targets if point.judged and self._meets(point, target)]
-        return held_out + ([NOBODY] if {"everyone", "probe"} & set(point.views) else [])
+        merged = "everyone" in point.judged_on or any(self.stages[name].takes == MERGED for name in point.stages)
+        return held_out + ([NOBODY] if merged else [])
 
     def _meets(self, point: Point, target: str) -> bool:
         """Whether all attackers of a point, if any, are clients where this target is held out."""
@@ -68,6 +70,15 @@ class Asked(Clients):
     def in_view(self, view: str) -> list[Point]:
         """The points of one view."""
         return [point for point in self.points if view in point.views]
+
+    @property
+    def with_everyone(self) -> list[Point]:
+        """The points that are judged where every domain has a client, too."""
+        return [point for point in self.points if "everyone" in point.judged_on]
+
+    def points_at(self, stage: str) -> list[Point]:
+        """The points that a stage runs with."""
+        return [point for point in self.points if stage in point.stages]
 
     def point(self, point_id: str) -> Point:
         """The point behind a path."""
@@ -78,13 +89,13 @@ class Asked(Clients):
     def fold_points(self, target: str) -> list[Point]:
         """All points judged on one target: references first, and no attack by a client that the fold lacks.
 
-        The fold of NOBODY has the points of the view `everyone`, and each attacker of any attack alone.
+        The fold of NOBODY has the points that are judged with everyone, and each attacker of any attack alone.
         """
         kinds = self.settings["evaluate"]["references"]
         names = [client.name for client in self.sources(target)]
         if target == NOBODY:
             known = tuple(kind for kind in kinds if kind in ("zero_shot", "client"))
-            return [*references(known, names), *attacked_clients(self.points), *self.in_view("everyone")]
+            return [*references(known, names), *attacked_clients(self.points), *self.with_everyone]
         there = [point for point in self.points if point.judged and self._meets(point, target)]
         return [*references(kinds, names), *there]
 

@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sap.combinations import refusal
+from sap.combinations import check_combination
 from sap.config import validate, with_defaults
 from sap.errors import SapError
-from sap.plan.settings import schema
+from sap.plan.schema import schema
 from sap.registry import unknown
 from sap.setting import DEFAULTS, FIELDS, complete
 
@@ -48,9 +48,7 @@ def read_point(method: str, options: Sequence[str], given: Mapping[str, str | No
         raise SapError(f"--criterion: {unknown('criterion', criterion, ['none', *_runnable(criteria)])}")
     _check_needs(f"--criterion {criterion}", criteria[criterion]["needs"])
     point |= {"criterion": criterion} | {name: values.get(name, DEFAULTS[name]) for name in PRUNING}
-    problem = refusal(complete(point), criteria[criterion], methods[method])
-    if problem:
-        raise SapError(problem)
+    check_combination(complete(point), criteria[criterion], methods[method])
     return point
 
 

@@ -8,8 +8,8 @@ from sap.errors import SapError
 from sap.io import canonical
 from sap.plan.fields import corruption_fields, trainee_fields
 from sap.plan.points import Point, both_seeds
-from sap.plan.settings import schema
-from sap.plan.stage import Identity, identity
+from sap.plan.schema import schema
+from sap.plan.stage import Identity, Stage, identity
 from sap.plan.trainees import Trainee
 from sap.registry import unknown
 
@@ -19,6 +19,7 @@ class Clients:
 
     if TYPE_CHECKING:  # what the study itself knows
         settings: Mapping[str, Any]
+        stages: Mapping[str, Stage]
 
         @property
         def domains(self) -> list[str]: ...

@@ -9,7 +9,7 @@ from sap.evaluate.rows import judged_on
 from sap.io import canonical
 from sap.plan.code import code_of
 from sap.plan.points import Gradient, Measured, Point
-from sap.plan.settings import schema
+from sap.plan.schema import schema
 from sap.plan.study import Study
 from sap.plans import FoldPlan, PointPlan, PublicPlan
 
@@ -51,9 +51,7 @@ def asked_of(study: Study, points: list[Point]) -> Asked:
             settings=dict(point.settings),
             code=code_of(packages, *point_modules(point.settings)),
             reads=tuple(schema()["$defs"]["kinds"][point.settings["kind"]]["reads"]),
-            seen="seen" in point.views,
-            select="select" in point.views,
-            triggered=triggered and "attack" in point.views and (_backdoored(point.settings) or not point.attackers),
+            judged_on=_judged_on(point, triggered),
         )
         for point in points
     )
@@ -66,6 +64,12 @@ def asked_of(study: Study, points: list[Point]) -> Asked:
             dict.fromkeys((name, canonical(point.settings["attack"])) for point in points for name in point.attackers)
         ),
     )
+
+
+def _judged_on(point: Point, triggered: bool) -> tuple[str, ...]:
+    """What a plan says of it: an image with the patch is judged by what meets the backdoor, or is clean beside it."""
+    stamped = triggered and "attack" in point.views and (_backdoored(point.settings) or not point.attackers)
+    return tuple(word for word in ("clients", "selection") if word in point.judged_on) + ("triggered",) * stamped
 
 
 def _backdoored(settings: Mapping[str, Any]) -> bool:
@@ -86,7 +90,7 @@ def fold_plan(study: Study, target: str, seed: int, asked: Asked, kind: type[Fol
     """What a job reads that merges the clients of one fold at the asked points; `more` are the fields of `kind`."""
     sources = study.sources(target)
     patches = {point.settings["attack"]["patch_size"] for point in asked.points if _backdoored(point.settings)}
-    reads_anchors = asked.attacked or any(point.select for point in asked.points)
+    reads_anchors = asked.attacked or any("selection" in point.judged_on for point in asked.points)
     public = PublicPlan(
         anchors=study.folder("draw_anchors", study.diagnosed[2]), size=max(study.settings["anchors"]["sizes"])
     )

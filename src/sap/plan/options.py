@@ -9,20 +9,8 @@ from sap.evaluate.options import EvaluateOptions
 from sap.measure.options import MeasureOptions
 from sap.train.options import TrainOptions
 
-VIEWS = (
-    "main",
-    "seen",
-    "sweep",
-    "ablation",
-    "path",
-    "control",
-    "draws",
-    "select",
-    "attack",
-    "everyone",
-    "probe",
-    "privacy",
-)
+VIEWS = ("main", "sweep", "ablation", "path", "control", "draws", "selection", "attack")
+JUDGED_ON = ("target", "clients", "selection", "everyone")
 
 
 @dataclass(frozen=True)
@@ -30,12 +18,15 @@ class PointOptions:
     """What becomes of the points of a block; the block is the product of its other lists."""
 
     views: tuple[str, ...] = option(
-        ("main",),
-        "tables and figures that show these points; `seen` ones are judged on the clients' own domains too, `select` "
-        "ones also on their validation images and the anchors, `everyone` ones also where no domain is held out; "
-        "points of `probe` and `privacy` alone are not judged",
-        choices=VIEWS,
+        ("main",), "tables and figures that show these points, where they are judged", choices=VIEWS
     )
+    judged_on: tuple[str, ...] = option(
+        ("target",),
+        "the held-out `target`, always; also the `clients`' own domains; for a `selection` also validation images and "
+        "anchors; also with `everyone`'s domain as a client. [] judges on nothing",
+        choices=JUDGED_ON,
+    )
+    stages: tuple[str, ...] = option((), "stages that run with these points, beside `evaluate`")
     label: str | None = option(None, "name in tables; null writes one from the settings")
     seeds: tuple[int, ...] | None = option(
         None, "training seeds that these points are judged at, of those that the experiment has; null takes all", low=0

@@ -3,27 +3,27 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sap.combinations import refusal
+from sap.combinations import check_combination
 from sap.errors import SapError
 from sap.needs import STATISTICS, from_source
 from sap.plan.ids import make_id
-from sap.plan.settings import schema
+from sap.plan.schema import schema
 from sap.setting import SWEPT, prunes, relevant, words
 
 Gradient = tuple[str, str, int]  # alignment, reduction, anchor draw
+ON_CLIENTS = ("target", "clients")
 Measured = tuple[str, str]  # kind (gram, fisher), whose inputs (client, anchors)
-
-_WITHOUT_ROWS = {"probe", "privacy"}  # views whose points are merged or pruned by a stage of their own, not judged
 
 
 @dataclass(frozen=True)
 class Point:
     """One server-side setting (`settings`, plain JSON), its id, its name in tables and where it is shown.
 
-    `seeds`: the training seeds that it is judged at; None is all of them.
+    `seeds`: the training seeds that it is judged at; None is all of them. `judged_on`: nothing, or its target and what
+    else the words say (sap.plan.options). `stages`: which run with it beside `evaluate`.
     """
 
     id: str
@@ -31,11 +31,13 @@ class Point:
     views: tuple[str, ...]
     settings: Mapping[str, Any]
     seeds: frozenset[int] | None = None
+    judged_on: tuple[str, ...] = ("target",)
+    stages: tuple[str, ...] = ()
 
     @property
     def judged(self) -> bool:
         """True where `evaluate` owes rows of the point."""
-        return not set(self.views) <= _WITHOUT_ROWS
+        return bool(self.judged_on)
 
     @property
     def attackers(self) -> tuple[str, ...]:
@@ -54,44 +56,37 @@ class Point:
 
 
 def expand(
-    blocks: list[Mapping[str, Any]],
+    blocks: Mapping[str, Mapping[str, Any]],
     known: Mapping[str, Any],
     saliency_id: Callable[[Gradient], str],
     measure_id: Callable[[Measured], str],
     clients: Sequence[str] = (),
 ) -> list[Point]:
-    """Points of all blocks, each once, in an order in which neighbours share work.
+    """Points of all blocks (see `sap.plan.blocks`), each once, in an order in which neighbours share work.
 
     `known` holds the declarations of all `merge` methods and `criteria` (the schema's $defs); `saliency_id` names the
     gradients of an (alignment, reduction, draw), which chains a point to its anchors; `measure_id` names the statistics
     of a (kind, source); `clients` are those that `attackers: each` stands for. Fields that cannot matter (the anchors
-    of a random mask) are left out of the settings, so that equal points have equal ids; their views are joined.
-    Every pruned point of the main table gets its shrinkage control.
+    of a random mask) are left out of the settings, so that equal points have equal ids; what blocks say
+    of one point is joined. Every pruned point of the main table gets its shrinkage control.
     """
     found: dict[str, Point] = {}
 
     def add(point: Point, named: bool) -> None:
-        if point.id in found:
-            earlier = found[point.id]
-            views = tuple(dict.fromkeys((*earlier.views, *point.views)))
-            seeds = both_seeds(earlier.seeds, point.seeds)
-            point = Point(point.id, point.label if named else earlier.label, views, point.settings, seeds)
-        found[point.id] = point
+        found[point.id] = _joined(found[point.id], point, named) if point.id in found else point
 
-    for number, block in enumerate(blocks):
+    for where, block in blocks.items():
         swept = {name: block[name] for name in SWEPT}
         swept["attackers"] = [
             name for given in swept["attackers"] for name in (clients if given == "each" else (given,))
         ]
         size = math.prod(len(values) for name, values in swept.items() if not name.startswith("attack"))
         if block["label"] and size > 1:
-            raise SapError(f"points[{number}].label must name one point, but the block makes {size}. Drop the label.")
+            raise SapError(f"{where}.label must name one point, but the block makes {size}. Drop the label.")
         for values in itertools.product(*swept.values()):
             chosen = dict(zip(swept, values, strict=True))
             criterion = known["criteria"].get(chosen["criterion"], {})
-            problem = refusal(chosen, criterion, known["merge"][chosen["merge"]["method"]])
-            if problem:
-                raise SapError(f"points[{number}]: {problem}")
+            check_combination(chosen, criterion, known["merge"][chosen["merge"]["method"]], f"{where}: ")
             settings = _settings(chosen, known)
             if "alignment" in settings:
                 settings["saliency"] = saliency_id(gradient_of(settings))
@@ -100,9 +95,10 @@ def expand(
                 settings["measured"] = {kind: measure_id((kind, source)) for kind in settings["measured"]}
             label = block["label"] or describe(settings, known["merge"])
             seeds = None if block["seeds"] is None else frozenset(block["seeds"])
-            add(
-                Point(make_id(_slug(settings), settings), label, tuple(block["views"]), settings, seeds), block["label"]
-            )
+            judged_on = tuple(dict.fromkeys(("target", *block["judged_on"]))) if block["judged_on"] else ()
+            views = tuple(block["views"]) if judged_on else ()
+            name = make_id(_slug(settings), settings)
+            add(Point(name, label, views, settings, seeds, judged_on, tuple(block["stages"])), block["label"])
     for point in list(found.values()):
         if "main" in point.views and point.settings.get("control") == "none":
             settings = {**point.settings, "control": "shrunk"}
@@ -115,6 +111,13 @@ def both_seeds(a: frozenset[int] | None, b: frozenset[int] | None) -> frozenset[
     return None if a is None or b is None else a | b
 
 
+def _joined(earlier: Point, point: Point, named: bool) -> Point:
+    """Two blocks' words on one point, the first's label unless the second's is `named`."""
+    lists = ("views", "judged_on", "stages")
+    both: dict[str, Any] = {name: tuple(dict.fromkeys(getattr(earlier, name) + getattr(point, name))) for name in lists}
+    return replace(point if named else earlier, seeds=both_seeds(earlier.seeds, point.seeds), **both)
+
+
 def attacked_clients(points: Iterable[Point]) -> Iterator[Point]:
     """Every attacker of these points alone: the positive control of its attack."""
     found: dict[str, Point] = {}
@@ -123,10 +126,8 @@ def attacked_clients(points: Iterable[Point]) -> Iterator[Point]:
             attack = {name: point.settings[name] for name in ("attack", "attackers")}
             settings = {"kind": "client", "client": client, **attack}
             name = make_id(f"client-{client}", settings)
-            seeds = point.seeds
-            if name in found:
-                seeds = both_seeds(seeds, found[name].seeds)
-            found[name] = Point(name, f"client {client}", ("attack", "seen"), settings, seeds)
+            seeds = both_seeds(point.seeds, found.get(name, point).seeds)
+            found[name] = Point(name, f"client {client}", ("attack",), settings, seeds, ON_CLIENTS)
     yield from found.values()
 
 
@@ -151,7 +152,7 @@ def references(kinds: tuple[str, ...], clients: list[str]) -> Iterator[Point]:
         for client in clients if alone else [None]:
             settings = {"kind": kind} | ({"client": client} if alone else {})
             slug, label = (f"{kind}-{client}", f"{title} {client}") if alone else (kind, title)
-            yield Point(make_id(slug, settings), label, ("main", "seen"), settings)
+            yield Point(make_id(slug, settings), label, ("main",), settings, judged_on=ON_CLIENTS)
 
 
 def gradient_of(settings: Mapping[str, Any]) -> Gradient:

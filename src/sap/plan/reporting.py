@@ -3,8 +3,8 @@
 import json
 
 from sap.failures import FAILED
-from sap.plan.points import Point, attack_of, family_of, needs_of
-from sap.plan.settings import schema
+from sap.plan.points import Point, attack_of, family_of, read_by
+from sap.plan.schema import schema
 from sap.plan.study import Study
 from sap.plan.trainees import Trainee
 from sap.plans import LeftOut, ReportPlan, ShardRows, Shown, Training
@@ -68,7 +68,9 @@ def _shown(point: Point) -> Shown:
         attackers=point.attackers,
         seeds=None if point.seeds is None else tuple(sorted(point.seeds)),
         views=point.views,
-        needs=tuple(sorted(needs_of(point.settings, defs))),
+        judged_on=point.judged_on,
+        stages=point.stages,
+        needs=tuple(sorted(read_by(point.settings, defs))),
         family=family_of(point.settings, defs),
     )
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sap.plan.study import Study
 
 RESULTS = "results"
+PRUNED, MERGED = "pruned", "merged"
 NUMBERS = ("seed", "shard")  # wildcards that are numbers; all others are names
 
 
@@ -62,6 +63,8 @@ class Stage:
     named: components of the path that name settings: 2 where the first of `place` belongs to them, 0 where none does
     grows: rows of earlier runs stay in its files
     reported: tables and figures read it; they are older than it only when they are out of date
+    takes: what it takes of the points that name it in `stages`: PRUNED uploads, or what MERGED of all clients' uploads;
+        empty where points cannot name it
     gpu, memory (MB), minutes: what a job needs at its first attempt
     """
 
@@ -78,6 +81,7 @@ class Stage:
     named: int = 1
     grows: bool = False
     reported: bool = False
+    takes: str = ""
     gpu: bool = False
     memory: int = 4000
     minutes: int = 60

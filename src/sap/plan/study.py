@@ -47,7 +47,7 @@ class Study(Asked):
     @property
     def folds(self) -> list[str]:
         """The targets, and NOBODY where any point asks to be judged with every domain as a client."""
-        return [*self.targets, *([NOBODY] if self.in_view("everyone") else [])]
+        return [*self.targets, *([NOBODY] if self.with_everyone else [])]
 
     @property
     def seeds(self) -> list[int]:

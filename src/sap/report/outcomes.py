@@ -114,7 +114,7 @@ def twins(points: pd.DataFrame, point: str, setting: str) -> pd.Series:
     return points[setting]
 
 
-_NAMES = ["label", "views", "seeds", "needs", "family", "merge"]  # what does not decide a point's number
+_NAMES = ["label", "views", "judged_on", "stages", "seeds", "needs", "family", "merge"]  # they decide no number
 
 
 def _comparable(value: object) -> object:

@@ -22,7 +22,7 @@ ROW_COLUMNS = [
     "predictions", "shard", "anchor_loss", *ATTACK_FACTS,
 ]  # fmt: skip
 SETTING_COLUMNS = [name for name in FIELDS if name not in ("merge", "attack", "attackers")]
-_SHOWN = ("attack", "attackers", "seeds", "label", "views", "needs", "family")
+_SHOWN = ("attack", "attackers", "seeds", "label", "views", "judged_on", "stages", "needs", "family")
 POINT_COLUMNS = [*_SHOWN, "kind", "client", "merge", "merge_key", *SETTING_COLUMNS]
 AUDIT_COLUMNS = [
     "point", "target", "seed", "layer", "coefficients", "unexplained", "cross", "denominator", "norm_ratio", "energy",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sap.failures import FAILED
 from sap.plan.folds import asked_of, fold_plan
 from sap.plan.points import references
-from sap.plan.stage import Identity, Job, Stage, identity
+from sap.plan.stage import PRUNED, Identity, Job, Stage, identity
 from sap.plan.study import Study
 from sap.plan.trainees import NOBODY
 from sap.plans import SharePlan
@@ -13,18 +13,18 @@ from sap.stages.privacy.plan import PrivacyPlan
 
 
 def identify(study: Study) -> Identity:
-    fields = {"images": study.settings["evidence"]["images"], "points": [p.id for p in study.in_view("privacy")]}
+    fields = {"images": study.settings["evidence"]["images"], "points": [p.id for p in study.points_at("privacy")]}
     return identity(study.settings["data"]["name"], fields, cohort=study.id("evaluate"))
 
 
 def jobs(study: Study) -> Iterator[Job]:
-    for seed in study.seeds if study.in_view("privacy") else ():
+    for seed in study.seeds if study.points_at("privacy") else ():
         yield study.job("privacy", title=f"seed {seed}", seed=seed)
 
 
 def plan(study: Study, seed: int) -> PrivacyPlan:
     """How its points prune, and what every client trained on."""
-    points = [*references(("zero_shot",), []), *study.in_view("privacy")]  # untouched, nobody can be a member
+    points = [*references(("zero_shot",), []), *study.points_at("privacy")]  # untouched, nobody can be a member
     return fold_plan(
         study,
         NOBODY,
@@ -44,6 +44,7 @@ STAGE = Stage(
     jobs,
     plan=plan,
     reported=True,
+    takes=PRUNED,
     gpu=True,
     memory=16000,
     minutes=240,

@@ -1,0 +1,136 @@
+"""The points of a config: each block checked, with every default filled in. No torch.
+
+A block is the product of its lists; its path in the config names it in every message.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import yaml
+
+from sap.combinations import unshared_factor
+from sap.config import validate, with_defaults
+from sap.errors import SapError
+from sap.needs import ANCHORS, from_source
+from sap.plan.overlays import SHIPPED
+from sap.plan.schema import schema
+from sap.registry import unknown
+
+Block = Mapping[str, Any]
+MOVED = {  # what stood in `views` once -> what says it now
+    "seen": "judged_on: clients",
+    "select": "views: selection, judged_on: selection",
+    "everyone": "judged_on: everyone",
+    "probe": "stages: probe, with judged_on: [] where no table of accuracies shows the points",
+    "privacy": "stages: privacy, with judged_on: [] where no table of accuracies shows the points",
+}
+
+
+def resolved_blocks(points: Any) -> dict[str, Block]:
+    """Path -> block, of the config's `points` as written: a list of blocks, or lists by the names of groups.
+
+    Raises SapError for what is no block, and for keys, values and names that do not exist, with their paths.
+    """
+    found = {where: _resolved(block, where) for where, block in _written(points)}
+    if not found:
+        raise SapError("points must hold at least one block, such as {merge: mean}.")
+    return found
+
+
+def _written(points: Any) -> Iterator[tuple[str, Any]]:
+    """(path, block) of every block; a group that an overlay sets to null has none."""
+    groups = {f"points.{name}": blocks for name, blocks in points.items()} if isinstance(points, Mapping) else None
+    for path, blocks in (groups or {"points": points}).items():
+        if blocks is None and groups:
+            continue
+        if not isinstance(blocks, list):
+            allowed = "a list of blocks, or null to drop the group" if groups else "a list of blocks, or groups of them"
+            raise SapError(f"{path} must be {allowed}, got {blocks!r} ({type(blocks).__name__}).")
+        yield from ((f"{path}[{number}]", block) for number, block in enumerate(blocks))
+
+
+@cache
+def shipped_blocks() -> list[Block]:
+    """The blocks of the shipped config.yaml: rows that a study has because nobody named others."""
+    return list(resolved_blocks(yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))["points"]).values())
+
+
+def check_blocks(settings: Mapping[str, Any]) -> None:
+    """SapError for what the other sections of the config do not give to `points`: anchors, images, seeds, classes."""
+    for where, block in settings["points"].items():
+        for problem in (*_unread(block, settings), *_unshown(block, settings)):
+            raise SapError(f"{where}{problem}")
+
+
+def _resolved(block: Any, where: str) -> Block:
+    """Lists for single values, defaults for what is not said, and methods with all their options."""
+    if not isinstance(block, Mapping):
+        raise SapError(f"{where} must be a mapping such as {{merge: mean}}, got {block!r}.")
+    declared, listed = schema()["$defs"]["block"], dict(block)
+    for name, field in declared["properties"].items():
+        if field["type"] == "array" and name in listed and not isinstance(listed[name], list):
+            listed[name] = [listed[name]]
+    for word in listed.get("views", ()):
+        if word in MOVED:
+            raise SapError(f"{where}.views: {word} is no view any more. Write {MOVED[word]}.")
+    validate(listed, declared, where)
+    filled = with_defaults(listed, declared)
+    filled["merge"] = [_named(merge, "merge", "method", f"{where}.merge") for merge in filled["merge"]]
+    filled["attack"] = [
+        attack if attack == "none" else _named(attack, "attacks", "kind", f"{where}.attack")
+        for attack in filled["attack"]
+    ]
+    known = ["none", *schema()["$defs"]["criteria"]]
+    for criterion in filled["criterion"]:
+        if criterion not in known:
+            raise SapError(f"{where}.criterion: {unknown('criterion', criterion, known)}")
+    return filled
+
+
+def _named(given: Any, where: str, key: str, path: str) -> dict[str, Any]:
+    """`ties` or {method: ties, density: 0.2} -> the method with all its options, checked against its declaration.
+
+    `where` names the declarations ($defs of the schema): `merge`, or `attacks`, where `key` is `kind`.
+    """
+    given = {key: given} if isinstance(given, str) else dict(given)
+    name = given.pop(key, None)
+    known = schema()["$defs"][where]
+    if name not in known:
+        raise SapError(f"{path}: {unknown({'merge': 'merge method', 'attacks': 'attack'}[where], name, known)}")
+    validate(given, known[name]["options"], f"{path} ({name})")
+    return {key: name, **with_defaults(given, known[name]["options"])}
+
+
+def _unread(block: Block, settings: Mapping[str, Any]) -> Iterator[str]:
+    """What the block's methods would read and the config does not prepare."""
+    methods, criteria = schema()["$defs"]["merge"], schema()["$defs"]["criteria"]
+    named = [criteria[name] for name in block["criterion"] if name != "none"]
+    named += [methods[merge["method"]] for merge in block["merge"]]
+    sizes = settings["anchors"]["sizes"]
+    if any(from_source(ANCHORS, declared["needs"]) for declared in named):
+        for size in (size for size in block["anchor_size"] if size not in sizes):
+            yield f".anchor_size must be one of anchors.sizes {sizes}, got {size}. Add it there."
+        if "contrastive" in block["alignment"] and min(sizes) < 2:
+            yield f".alignment: contrastive compares anchors, so anchors.sizes must be above 1, got {sizes}."
+    for merge in block["merge"]:
+        if problem := unshared_factor(merge, settings["train"]["lora"]):
+            yield f": {problem}"
+    for attack in block["attack"]:
+        target = attack != "none" and attack.get("target_class")
+        if target and target not in settings["data"]["classes"]:
+            yield f".attack.target_class: {unknown('class', target, settings['data']['classes'])}"
+
+
+def _unshown(block: Block, settings: Mapping[str, Any]) -> Iterator[str]:
+    """Where and when the block's points are judged and shown, and cannot be."""
+    if "selection" in block["judged_on"] and settings["data"]["split"]["val"] == 0:
+        yield (
+            ".judged_on: selection reads validation images, and data.split.val is 0. Raise it, or leave out the word."
+        )
+    if "selection" in block["views"] and "selection" not in block["judged_on"]:
+        yield ".views: selection chooses by validation images and anchors. Add judged_on: selection."
+    if block["seeds"] is not None and not set(block["seeds"]) & set(settings["seeds"]):
+        yield f".seeds must name at least one of seeds {settings['seeds']}, got {block['seeds']}."
+    if block["attack"] != ["none"] and "attack" not in block["views"]:
+        yield f": points under an attack are shown in the view attack, got {block['views']}."
