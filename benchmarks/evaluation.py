@@ -58,7 +58,7 @@ def sweep_points(count: int, saliency: str, anchor_size: int) -> list[PointPlan]
     # As the workflow reads a config: whatever field a point gets next has its default here, too.
     blocks = load_settings({"points": [block], "anchors": {"sizes": [anchor_size]}})["points"]
     points = expand(blocks, schema()["$defs"], lambda _: saliency, lambda _: "", clients=["any"])
-    return [PointPlan(id=p.id, settings=dict(p.settings), reads=("clients", "counts")) for p in points[:count]]
+    return [PointPlan(id=p.id, settings=dict(p.settings), reads=("merge",)) for p in points[:count]]
 
 
 def stored(plan: FoldPlan, folder: Path) -> Path:

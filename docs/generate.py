@@ -100,6 +100,13 @@ def methods_page(schema: dict[str, Any]) -> str:
         needs = ", ".join(attack["needs"]) or "nothing"
         cells = [f"`{name}`", _cell(attack["summary"]), attack["acts_on"], needs, _cell(_options(attack)) or "-"]
         lines.append(f"| {' | '.join([*cells, attack['citation']])} |")
+    lines += ["", "## Kinds of model", "", "What of a point is judged: `serve` in a block of points.", ""]
+    lines += ["| kind | what it is | reads | options | served with |", "|---|---|---|---|---|"]
+    for name, kind in schema["$defs"]["kinds"].items():
+        alone = f"{kind['beside']} other points" if kind["beside"] else "-"
+        place = alone if not kind["group"] else f"a {kind['group']}: `evaluate.references`"
+        cells = [f"`{name}`", _cell(kind["summary"]), ", ".join(kind["reads"]) or "nothing"]
+        lines.append(f"| {' | '.join([*cells, _cell(_options(kind)) or '-', place])} |")
     return "\n".join(lines) + "\n"
 
 

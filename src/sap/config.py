@@ -40,6 +40,11 @@ _BOUNDS = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """Of what has no options."""
+
+
 def option(default: Any, help: str, **bounds: Any) -> Any:
     """Declare one option: its default, one line of help and, where it has them, its bounds.
 

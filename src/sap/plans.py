@@ -4,7 +4,7 @@ Plans of one stage are in its room (`plan.py`); what several stages read is here
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +40,13 @@ def read_plan(path: str | Path, kind: type[P]) -> P:
 def metas(folders: Iterable[str]) -> list[str]:
     """The files to wait for in these folders, each once."""
     return [f"{folder}/{META}" for folder in dict.fromkeys(folders)]
+
+
+def parts(settings: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The settings of a point, and of the points that it is served with."""
+    yield settings
+    for other in settings.get("beside", ()):
+        yield from parts(other)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +138,8 @@ class FoldPlan(ModelPlan):
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """One point as tables and figures know it: `attack` is its name, empty where it is clean; `seeds` None is all."""
+    """One point as tables and figures know it: `attack` is its name, empty where it is clean; `seeds` None is all;
+    `group` and `images` are those of its kind (sap.serve)."""
 
     id: str
     settings: dict[str, Any]
@@ -144,6 +152,8 @@ class Shown:
     stages: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     family: str | None = None
+    group: str = ""
+    images: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,7 +144,7 @@ def test_rows_so_far_are_adopted_unless_the_key_of_today_is_there(store, tmp_pat
     }
 
 
-MERGE = ["clients", "counts"]
+MERGE = ["merge"]
 
 
 @pytest.fixture

@@ -186,11 +186,11 @@ def test_a_point_reads_what_its_criterion_and_its_merge_method_need(config):
     assert on_anchors.measured == [("gram", "anchors")]
     assert regmean.id != on_anchors.id
     assert fltrust.settings["anchor_size"] == 16
-    assert fltrust.gradient == ("cosine", "absolute_of_mean", 0)
+    assert fltrust.gradients[0] == ("cosine", "absolute_of_mean", 0)
     assert wanda.measured == [("fisher", "client"), ("gram", "client")]
     plan = shard_plan(study, study.targets[0], 0, 0)
     assert set(plan.statistics) == {study.id("measure", kind) for kind in study.measured}
-    assert plan.anchors == {study.id("score_client", fltrust.gradient): study.folder("draw_anchors", 0)}
+    assert plan.anchors == {study.id("score_client", fltrust.gradients[0]): study.folder("draw_anchors", 0)}
     inputs = plan.inputs()
     assert all(f"{folder}/meta.json" in inputs for each in plan.statistics.values() for folder in each.values())
     needs = {point.id: point.needs for point in report_plan(study).points}

@@ -121,6 +121,7 @@ def _point(label, view, judged_on, settings, attack=""):
         "judged_on": ["target", judged_on], "attackers": settings.get("attackers", []), "seeds": None,
         "settings": settings, "needs": [],
         "family": "average" if settings["kind"] == "merge" else None,
+        "group": "" if settings["kind"] == "merge" else "floor",
     }  # fmt: skip
 
 
@@ -158,7 +159,8 @@ def _shard(path, points, fold, seed, domains, clients, accuracy, images, classes
                 {
                     "point": point["id"], "kind": point["settings"]["kind"], "target": fold, "seed": seed,
                     "domain": domain, "images": looks, "n": images, "correct": right, "accuracy": right / images,
-                    "seconds": 0.1, "index": len(found) - 1, "predictions": digest_arrays(labels, found[-1]),
+                    "seconds": 0.1, "passes": 1, "parameters": 0,
+                    "index": len(found) - 1, "predictions": digest_arrays(labels, found[-1]),
                     **_facts(point, fold, clients, poisoned_norm),
                 }
             )  # fmt: skip

@@ -18,6 +18,11 @@ KINDS = ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.
 LAYERS = tuple(f"visual.transformer.resblocks.{depth}.{kind}" for depth in range(4) for kind in KINDS)
 GAIN = {"none": 0.0, "taylor_absolute": 0.025, "taylor_signed": 0.01, "magnitude": 0.012, "random": 0.005}
 
+REFERENCES = {
+    **{kind: {"group": "floor"} for kind in ("zero_shot", "client", "ensemble")},
+    "pooled": {"group": "ceiling", "label": "pooled-source LoRA", "images": "all clients' images"},
+    "oracle": {"group": "ceiling", "label": "in-domain oracle", "images": "target's images"},
+}
 NEEDS = {"taylor_absolute": ["gradient"], "taylor_signed": ["gradient"], "regmean": ["gram"], "weighted": ["counts"]}
 
 
@@ -136,6 +141,7 @@ def make_points(clients, views, extra_methods=0):
         family = "pruning" if settings.get("criterion", "none") != "none" else "average"
         needs = NEEDS.get(settings.get("criterion"), []) + NEEDS.get(settings.get("merge", {}).get("method"), [])
         new = {"id": name, "label": label, "views": [], "judged_on": ["target"], "settings": settings}
+        new |= REFERENCES.get(settings["kind"], {})
         point = found.setdefault(name, new | {"needs": needs, "family": family})
         for key, word in (("views", view), ("judged_on", {"main": "clients", "selection": "selection"}.get(view))):
             if word and word not in point[key]:
@@ -218,6 +224,7 @@ def _rows(point, target, seed, inside, clients, base, domains):
         yield {
             "key": key, "point": point["id"], "kind": kind, "target": target,
             "seed": seed, "domain": domain, "images": images, "n": n, "correct": correct, "accuracy": correct / n,
+            "passes": 1 + 2 * (kind == "ensemble"), "parameters": 0,
             "index": 0, "norm": norm, "seconds": round(0.05 + 0.01 * rng.random(), 4), "settings": settings,
             **facts,
         }  # fmt: skip

@@ -124,7 +124,7 @@ def test_the_params_of_a_job_cannot_be_mistaken_for_one_another(study):
     """Snakemake compares the set of a job's params without their names: two of one form could swap unnoticed."""
     folder = study("digits")
     made = everything_study()
-    point = next(point.id for point in made.points if point.gradient)
+    point = next(point.id for point in made.points if point.gradients)
     for on_demand in (
         made.folder("prune", point=point, trainee="printed", seed=0),
         made.folder("merge", point=point, target="sketch", seed=0),

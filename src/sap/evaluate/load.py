@@ -19,7 +19,7 @@ from sap.io import load_tensors
 from sap.plans import FoldPlan, ModelPlan
 from sap.saliency.gradients import check_visual
 from sap.saliency.judge import AnchorJudge
-from sap.serve._api import Fold
+from sap.serve._api import Fold, own_merge
 from sap.update import Update, check_update, load_adapter
 
 
@@ -35,7 +35,8 @@ def load_fold(
     folders = plan.clients | plan.whole
     judge, trained = load_judge(plan, folders, device, batch_size, cache_activations)
     found = _scenarios(plan, trained, judge.backbone)
-    fold = Fold(tuple(plan.clients), trained, found.merge, found.client, found.facts, found.anchor_loss)
+    merge = lambda settings: found.merge(own_merge(settings))  # noqa: E731
+    fold = Fold(tuple(plan.clients), trained, merge, found.client, found.facts, found.anchor_loss)
     return judge, tests, fold
 
 
@@ -90,6 +91,7 @@ def domain_images(judged: Judged, folder: str, patch_size: float = 0.0) -> Domai
     rows = store.rows(split)
     if not len(rows):
         raise SapError(f"{folder}: domain {judged.domain} has no {split} images. Raise data.split.{split}.")
+    labels, name = store.labels[rows], judged.domain
     if judged.images == TRIGGERED:
-        return DomainImages(stamp(store.images[rows], patch_size), np.arange(len(rows)), store.labels[rows])
-    return DomainImages(store.images, rows, store.labels[rows])
+        return DomainImages(stamp(store.images[rows], patch_size), np.arange(len(rows)), labels, name)
+    return DomainImages(store.images, rows, labels, name)

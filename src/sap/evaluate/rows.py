@@ -24,7 +24,7 @@ from sap.io import (
     sealed_rows,
     write_jsonl,
 )
-from sap.plans import FoldPlan, PointPlan
+from sap.plans import FoldPlan, PointPlan, parts
 
 FIELDS = {"predicted": np.int16, "probability": np.float32, "true_probability": np.float32}
 TEST, TRIGGERED, VALIDATION = (
@@ -216,16 +216,15 @@ def row_keys(plan: FoldPlan) -> dict[Name, str]:
         reads: dict[str, Any] = {"settings": settings, "code": point.code}
         reads |= {"features": features, "backbone": backbone}
         for read in point.reads:
-            if read == "clients":
-                reads |= {"clients": clients, "seed": plan.seed}
-            elif read == "counts":
-                reads["counts"] = counts
+            if read in ("merge", "clients"):
+                reads |= {"clients": clients, "seed": plan.seed} | ({"counts": counts} if read == "merge" else {})
             else:
                 reads[read] = clients[settings["client"]] if read == "client" else whole[read]
-        if "saliency" in settings:
-            reads["gradients"] = measured["gradients"][settings["saliency"]]
-        if "measured" in settings:
-            reads["statistics"] = [measured["statistics"][kind] for kind in settings["measured"].values()]
+        for part in parts(settings):
+            if "saliency" in part:
+                reads.setdefault("gradients", []).append(measured["gradients"][part["saliency"]])
+            for kind in part.get("measured", {}).values():
+                reads.setdefault("statistics", []).append(measured["statistics"][kind])
         if "attack" in settings:
             reads |= _attack_digests(plan, settings)
         for domain, looks in judged_on(point, plan.target, plan.domains):

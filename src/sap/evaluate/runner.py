@@ -22,11 +22,12 @@ Head = Callable[[torch.Tensor], torch.Tensor]  # unit-norm image features (b, E)
 
 @dataclass(frozen=True, eq=False)
 class DomainImages:
-    """Test images of one domain: (N, H, W, 3) uint8 (memory-mapped), `rows` (n,) selects, labels (n,) int64."""
+    """Images of one `domain`: (N, H, W, 3) uint8 (memory-mapped), `rows` (n,) selects, labels (n,) int64."""
 
     images: np.ndarray | Images
     rows: np.ndarray
     labels: np.ndarray
+    domain: str = ""
 
 
 class Judge:
@@ -67,13 +68,15 @@ class Judge:
         """(n, C) float32 softmax of the logits with `update` applied; None is zero-shot."""
         return softmax(self.logits(test, update))
 
-    def logits(self, test: DomainImages, update: Update | None) -> np.ndarray:
+    def logits(self, test: DomainImages, update: Update | None, features: torch.Tensor | None = None) -> np.ndarray:
         """(n, C) float32 logit_scale · cos(v, t_c) with `update` applied; None is zero-shot.
 
+        `features` (C, E) take the place of the frozen class texts, where a model brings its own.
         Raises SapError where the update is so large that a logit is not a number, and where the memory does not suffice
         for one image.
         """
-        return self._judged(test, update, lambda features: self.logit_scale * features @ self.features.T)
+        texts = self.features if features is None else features.to(self.features)
+        return self._judged(test, update, lambda images: self.logit_scale * images @ texts.T)
 
     def image_features(self, test: DomainImages, update: Update | None) -> np.ndarray:
         """(n, E) float32 unit-norm image features, as the logits see them; errors as for `logits`."""

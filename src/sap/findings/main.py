@@ -20,6 +20,7 @@ FAMILIES = {  # family of a merge -> its heading
     "sensitivity": "Sensitivity on the anchors",
     "robust": "Robust rules",
     "pruning": "Pruning, then merging",
+    "served": "More than one update",
 }
 ORACLE_SELECTION, CEILING = "†", "‡"
 EMPTY = "This experiment holds no points for the main table."
@@ -31,6 +32,7 @@ NOTES = (
     "‡ a ceiling: trained on images that the server never sees.",
     "Beyond shrinkage: accuracy minus that of the unpruned merge scaled, layer by layer, to the same norm, in points "
     "with a 95 % interval over draws, seeds and images. No gain is credited to saliency where it holds zero (n.s.).",
+    "Cost: runs of the image tower for each image, and millions of numbers kept beside the backbone, if any. "
     "Selection: how ρ and λ were chosen. Anchors: public image-text pairs that the server reads. "
     "Upload: from one client to the server. n: test images of all held-out domains × seeds.",
 )
@@ -58,20 +60,19 @@ def main_frame(results: Results) -> pd.DataFrame:
                 "anchors": ledger.get("anchors", 0),
                 "upload_bytes": ledger.get("upload", np.nan),
                 "reads": ledger.get("reads", ""),
+                **served_cost(results, point),
             }
         )
 
     upload = upload_bytes(results)
-    for point in results.of_kind("zero_shot"):
-        add("zero-shot", FLOORS, grid(results, point), point, upload=0.0)
     alone = client_grids(results)
-    if alone:
-        add("client alone (mean)", FLOORS, alone[0], upload=upload)
-    for kind in ("ensemble", "ensemble_logits"):
-        for point in results.of_kind(kind):
-            add(results.points.loc[point, "label"], FLOORS, grid(results, point), point, upload=upload)
+    for kind, floors in results.points.loc[results.references("floor")].groupby("kind", sort=False):
+        if alone and kind == "client":
+            add("client alone (mean)", FLOORS, alone[0], upload=upload)
+        for point, label in floors["label"].items() if kind != "client" else ():
+            add(label, FLOORS, grid(results, point), point, upload=0.0 if kind == "zero_shot" else upload)
     families = list(FAMILIES)
-    for point in sorted(results.in_view("main"), key=lambda p: families.index(results.points.loc[p, "family"])):
+    for point in sorted(results.served_in("main"), key=lambda p: families.index(results.points.loc[p, "family"])):
         settings = results.points.loc[point]
         anchors = (settings["anchor_size"] or "all") if uses_anchors(results, point) else 0
         add(
@@ -85,10 +86,9 @@ def main_frame(results: Results) -> pd.DataFrame:
         )
     if alone:
         add("best client", CEILINGS, alone[1], mark=ORACLE_SELECTION, upload=upload, selection="oracle")
-    for point in results.of_kind("pooled"):
-        add("pooled-source LoRA", CEILINGS, grid(results, point), point, mark=CEILING, reads="all clients' images")
-    for point in results.of_kind("oracle"):
-        add("in-domain oracle", CEILINGS, grid(results, point), point, mark=CEILING, reads="target's images")
+    for point in results.references("ceiling"):
+        reads = results.points.loc[point, "images"]
+        add(results.points.loc[point, "label"], CEILINGS, grid(results, point), point, mark=CEILING, reads=reads)
     return pd.DataFrame(records)
 
 
@@ -123,6 +123,7 @@ def main_table(results: Results, controls: bool = True) -> Table:
         Column("worst", worst_domain),
         Column("Δ", lambda row: "–" if row["kind"] == "zero_shot" else points("delta", "delta_sd", mark=True)(row)),
         *([Column("beyond shrinkage", beyond_cell)] if controls else []),
+        Column("cost", cost),
         Column("n", images_and_seeds),
         Column("selection", text("selection")),
         Column("anchors", lambda row: "no" if row["anchors"] == 0 else str(row["anchors"])),
@@ -156,6 +157,21 @@ def statistics_bytes(results: Results, point: str) -> float:
         return 0.0
     layers = results.audit[results.audit["point"] == point]
     return layers.groupby(["target", "seed"])["upload_bytes"].sum().mean() if len(layers) else np.nan
+
+
+def served_cost(results: Results, point: str | None) -> dict[str, float]:
+    """`passes` and `parameters` of what is served, means over its rows; a client alone is one update in the weights."""
+    if point is None:
+        return {"passes": 1.0, "parameters": 0.0}
+    rows = results.rows[results.rows["point"] == point]
+    return {name: rows[name].astype(float).mean() for name in ("passes", "parameters")}
+
+
+def cost(row: pd.Series) -> str:
+    """`1×`, or `4×, 0.21 M` where numbers are kept beside the backbone."""
+    if is_missing(row["passes"]):
+        return MISSING
+    return f"{row['passes']:.3g}×" + (f", {row['parameters'] / 1e6:.3g} M" if row["parameters"] else "")
 
 
 def worst_domain(row: pd.Series) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sap.config import schema_of
+from sap.config import NoOptions, schema_of
 from sap.errors import SapError
 from sap.needs import check_needs
 from sap.registry import Registry
@@ -19,11 +19,6 @@ from sap.update import Stack, Update
 OF_CLIENTS = ("gradient", "gram", "fisher")  # extras of a stack: a function of k, the number of a client
 MERGE_NEEDS = ("counts", "rng", *OF_CLIENTS, "root", "anchors")
 FAMILIES = ("average", "task vectors", "subspace", "statistics", "sensitivity", "robust")
-
-
-@dataclass(frozen=True)
-class NoOptions:
-    """A method without options."""
 
 
 @dataclass(frozen=True)

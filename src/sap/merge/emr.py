@@ -10,7 +10,8 @@ task, which a new domain does not have: only the unified update is served, as it
 
 from torch import Tensor
 
-from sap.merge._api import NoOptions, merge_method
+from sap.config import NoOptions
+from sap.merge._api import merge_method
 from sap.merge._combine import by_sign
 from sap.update import Stack
 

@@ -11,9 +11,10 @@ labelled images of the training distribution.
 
 from collections.abc import Mapping
 
+from sap.config import NoOptions
 from sap.factors import Entry
 from sap.merge._anchored import client_update
-from sap.merge._api import NoOptions, merge_method
+from sap.merge._api import merge_method
 from sap.update import Stack
 
 

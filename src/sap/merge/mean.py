@@ -6,8 +6,9 @@ The exact average of the updates; as factors it is the stacked pair [A_1; …; A
 (called stacking in FLoRA, Wang et al., NeurIPS 2024, arXiv:2409.05976; `cat` in peft).
 """
 
+from sap.config import NoOptions
 from sap.factors import Entry
-from sap.merge._api import NoOptions, merge_method
+from sap.merge._api import merge_method
 from sap.merge._ops import weighted_sum
 from sap.update import Stack
 

@@ -5,8 +5,9 @@
 McMahan et al., AISTATS 2017, arXiv:1602.05629 (FedAvg, one round, on updates); FLoRA, arXiv:2409.05976.
 """
 
+from sap.config import NoOptions
 from sap.factors import Entry
-from sap.merge._api import NoOptions, merge_method
+from sap.merge._api import merge_method
 from sap.merge._ops import weighted_sum
 from sap.update import Stack
 

@@ -123,7 +123,7 @@ class Asked(Clients):
     @cached_property
     def gradients(self) -> tuple[Gradient, ...]:
         """Every (alignment, reduction, draw) that some point reads, and the one that the diagnosis shows."""
-        asked = [point.gradient for point in self.points if point.gradient]
+        asked = [gradient for point in self.points for gradient in point.gradients]
         return tuple(dict.fromkeys([*asked, self.diagnosed]))
 
     @property

@@ -16,6 +16,7 @@ from sap.needs import ANCHORS, from_source
 from sap.plan.overlays import SHIPPED
 from sap.plan.schema import schema
 from sap.registry import unknown
+from sap.setting import SWEPT
 
 Block = Mapping[str, Any]
 MOVED = {  # what stood in `views` once -> what says it now
@@ -25,6 +26,9 @@ MOVED = {  # what stood in `views` once -> what says it now
     "probe": "stages: probe, with judged_on: [] where no table of accuracies shows the points",
     "privacy": "stages: privacy, with judged_on: [] where no table of accuracies shows the points",
 }
+
+
+_CALLED = {"merge": "merge method", "attacks": "attack", "kinds": "kind of model"}
 
 
 def resolved_blocks(points: Any) -> dict[str, Block]:
@@ -59,7 +63,7 @@ def shipped_blocks() -> list[Block]:
 def check_blocks(settings: Mapping[str, Any]) -> None:
     """SapError for what the other sections of the config do not give to `points`: anchors, images, seeds, classes."""
     for where, block in settings["points"].items():
-        for problem in (*_unread(block, settings), *_unshown(block, settings)):
+        for problem in (*_unserved(block), *_unread(block, settings), *_unshown(block, settings)):
             raise SapError(f"{where}{problem}")
 
 
@@ -85,21 +89,42 @@ def _resolved(block: Any, where: str) -> Block:
     for criterion in filled["criterion"]:
         if criterion not in known:
             raise SapError(f"{where}.criterion: {unknown('criterion', criterion, known)}")
+    filled["serve"] = _named(filled["serve"], "kinds", "kind", f"{where}.serve")
+    filled["beside"] = [_resolved(other, f"{where}.beside[{n}]") for n, other in enumerate(filled["beside"])]
     return filled
 
 
 def _named(given: Any, where: str, key: str, path: str) -> dict[str, Any]:
     """`ties` or {method: ties, density: 0.2} -> the method with all its options, checked against its declaration.
 
-    `where` names the declarations ($defs of the schema): `merge`, or `attacks`, where `key` is `kind`.
+    `where` names the declarations ($defs of the schema): `merge`, or `attacks` or `kinds`, where `key` is `kind`.
     """
     given = {key: given} if isinstance(given, str) else dict(given)
     name = given.pop(key, None)
     known = schema()["$defs"][where]
     if name not in known:
-        raise SapError(f"{path}: {unknown({'merge': 'merge method', 'attacks': 'attack'}[where], name, known)}")
+        raise SapError(f"{path}: {unknown(_CALLED[where], name, known)}")
     validate(given, known[name]["options"], f"{path} ({name})")
     return {key: name, **with_defaults(given, known[name]["options"])}
+
+
+def _unserved(block: Block, inside: bool = False) -> Iterator[str]:
+    """What cannot be served as the block asks; `inside`: it is served beside another one."""
+    kinds = schema()["$defs"]["kinds"]
+    kind = block["serve"]["kind"]
+    if len(block["beside"]) != kinds[kind]["beside"]:
+        yield f".beside: {kind} is served with {kinds[kind]['beside']} other points, got {len(block['beside'])}."
+    if kinds[kind]["group"] and not inside:
+        yield f".serve: {kind} is no method. Name it in evaluate.references, or serve another point beside it."
+    if "client" in kinds[kind]["reads"]:
+        yield f".serve: {kind} is one client's model, and a point has none. Leave it to evaluate.references."
+    if kind != "merge" and (block["attack"] != ["none"] or block["stages"]):
+        yield f".serve: attacks and other stages see merges, and this point is served as {kind}. Leave them out."
+    for number, other in enumerate(block["beside"]):
+        wide = [name for name in SWEPT if len(other[name]) != 1]
+        if wide:
+            yield f".beside[{number}].{wide[0]} must have one value, got {other[wide[0]]}."
+        yield from (f".beside[{number}]{problem}" for problem in _unserved(other, inside=True))
 
 
 def _unread(block: Block, settings: Mapping[str, Any]) -> Iterator[str]:
@@ -113,6 +138,8 @@ def _unread(block: Block, settings: Mapping[str, Any]) -> Iterator[str]:
             yield f".anchor_size must be one of anchors.sizes {sizes}, got {size}. Add it there."
         if "contrastive" in block["alignment"] and min(sizes) < 2:
             yield f".alignment: contrastive compares anchors, so anchors.sizes must be above 1, got {sizes}."
+    for number, other in enumerate(block["beside"]):
+        yield from (f".beside[{number}]{problem}" for problem in _unread(other, settings))
     for merge in block["merge"]:
         if problem := unshared_factor(merge, settings["train"]["lora"]):
             yield f": {problem}"

@@ -11,7 +11,7 @@ from sap.plan.code import code_of
 from sap.plan.points import Gradient, Measured, Point
 from sap.plan.schema import schema
 from sap.plan.study import Study
-from sap.plans import FoldPlan, PointPlan, PublicPlan
+from sap.plans import FoldPlan, PointPlan, PublicPlan, parts
 
 
 def shard_plan(study: Study, target: str, seed: int, shard: int) -> FoldPlan:
@@ -50,7 +50,7 @@ def asked_of(study: Study, points: list[Point]) -> Asked:
             id=point.id,
             settings=dict(point.settings),
             code=code_of(packages, *point_modules(point.settings)),
-            reads=tuple(schema()["$defs"]["kinds"][point.settings["kind"]]["reads"]),
+            reads=_reads(point.settings),
             judged_on=_judged_on(point, triggered),
         )
         for point in points
@@ -58,12 +58,17 @@ def asked_of(study: Study, points: list[Point]) -> Asked:
     return Asked(
         listed,
         frozenset(read for point in listed for read in point.reads),
-        tuple(dict.fromkeys(point.gradient for point in points if point.gradient)),
+        tuple(dict.fromkeys(gradient for point in points for gradient in point.gradients)),
         tuple(dict.fromkeys(kind for point in points for kind in point.measured)),
         tuple(
             dict.fromkeys((name, canonical(point.settings["attack"])) for point in points for name in point.attackers)
         ),
     )
+
+
+def _reads(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    kinds = schema()["$defs"]["kinds"]
+    return tuple(dict.fromkeys(read for part in parts(settings) for read in kinds[part["kind"]]["reads"]))
 
 
 def _judged_on(point: Point, triggered: bool) -> tuple[str, ...]:
@@ -145,11 +150,13 @@ def point_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
     No import leads to those four: their registries are filled by scanning a folder.
     """
     defs = schema()["$defs"]
-    modules = ["sap.evaluate.load", "sap.evaluate.judging", defs["kinds"][settings["kind"]]["module"]]
-    if "attack" in settings:
-        modules.append(defs["attacks"][settings["attack"]["kind"]]["module"])
-    if settings["kind"] == "merge":
-        modules.append(defs["merge"][settings["merge"]["method"]]["module"])
-        criterion = settings.get("criterion", "none")
-        modules += [] if criterion == "none" else [defs["criteria"][criterion]["module"]]
-    return tuple(modules)
+    modules = ["sap.evaluate.load", "sap.evaluate.judging"]
+    for part in parts(settings):
+        modules.append(defs["kinds"][part["kind"]]["module"])
+        if "attack" in part:
+            modules.append(defs["attacks"][part["attack"]["kind"]]["module"])
+        if "merge" in part:
+            modules.append(defs["merge"][part["merge"]["method"]]["module"])
+            criterion = part.get("criterion", "none")
+            modules += [] if criterion == "none" else [defs["criteria"][criterion]["module"]]
+    return tuple(dict.fromkeys(modules))

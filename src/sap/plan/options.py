@@ -26,6 +26,12 @@ class PointOptions:
         "anchors; also with `everyone`'s domain as a client. [] judges on nothing",
         choices=JUDGED_ON,
     )
+    serve: str | dict = option(
+        "merge",
+        "what of the merge is judged: a kind of model, or {kind: name, option: value}; see docs/methods.md. "
+        "`merge` is one update in the model's weights",
+    )
+    beside: tuple[dict, ...] = option((), "blocks of one point each, with which a kind of model is served")
     stages: tuple[str, ...] = option((), "stages that run with these points, beside `evaluate`")
     label: str | None = option(None, "name in tables; null writes one from the settings")
     seeds: tuple[int, ...] | None = option(

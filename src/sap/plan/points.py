@@ -11,6 +11,7 @@ from sap.errors import SapError
 from sap.needs import STATISTICS, from_source
 from sap.plan.ids import make_id
 from sap.plan.schema import schema
+from sap.plans import parts
 from sap.setting import SWEPT, prunes, relevant, words
 
 Gradient = tuple[str, str, int]  # alignment, reduction, anchor draw
@@ -45,14 +46,14 @@ class Point:
         return tuple(self.settings.get("attackers", ()))
 
     @property
-    def gradient(self) -> Gradient | None:
-        """Which gradients the point reads, or None."""
-        return gradient_of(self.settings) if "alignment" in self.settings else None
+    def gradients(self) -> list[Gradient]:
+        """Which gradients the point reads."""
+        return [gradient_of(part) for part in parts(self.settings) if "alignment" in part]
 
     @property
     def measured(self) -> list[Measured]:
         """Which statistics of its clients the point reads."""
-        return [(kind, self.settings["statistics"]) for kind in self.settings.get("measured", ())]
+        return [(kind, part["statistics"]) for part in parts(self.settings) for kind in part.get("measured", ())]
 
 
 def expand(
@@ -75,6 +76,26 @@ def expand(
     def add(point: Point, named: bool) -> None:
         found[point.id] = _joined(found[point.id], point, named) if point.id in found else point
 
+    def merged(where: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        criterion = known["criteria"].get(chosen["criterion"], {})
+        check_combination(chosen, criterion, known["merge"][chosen["merge"]["method"]], f"{where}: ")
+        settings = _settings(chosen, known)
+        if "alignment" in settings:
+            settings["saliency"] = saliency_id(gradient_of(settings))
+        if "measured" in settings:
+            source = settings["statistics"]
+            settings["measured"] = {kind: measure_id((kind, source)) for kind in settings["measured"]}
+        return settings
+
+    def served(where: str, block: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+        options = dict(block["serve"])
+        kind = options.pop("kind")
+        settings = merged(where, chosen) if "merge" in known["kinds"][kind]["reads"] else {}
+        if block["beside"]:
+            first = ({name: other[name][0] for name in SWEPT} for other in block["beside"])
+            settings["beside"] = [served(where, *pair) for pair in zip(block["beside"], first, strict=True)]
+        return settings | {"kind": kind} | ({"serve": options} if options else {})
+
     for where, block in blocks.items():
         swept = {name: block[name] for name in SWEPT}
         swept["attackers"] = [
@@ -84,23 +105,15 @@ def expand(
         if block["label"] and size > 1:
             raise SapError(f"{where}.label must name one point, but the block makes {size}. Drop the label.")
         for values in itertools.product(*swept.values()):
-            chosen = dict(zip(swept, values, strict=True))
-            criterion = known["criteria"].get(chosen["criterion"], {})
-            check_combination(chosen, criterion, known["merge"][chosen["merge"]["method"]], f"{where}: ")
-            settings = _settings(chosen, known)
-            if "alignment" in settings:
-                settings["saliency"] = saliency_id(gradient_of(settings))
-            if "measured" in settings:
-                source = settings["statistics"]
-                settings["measured"] = {kind: measure_id((kind, source)) for kind in settings["measured"]}
-            label = block["label"] or describe(settings, known["merge"])
+            settings = served(where, block, dict(zip(swept, values, strict=True)))
+            label = block["label"] or describe(settings, known)
             seeds = None if block["seeds"] is None else frozenset(block["seeds"])
             judged_on = tuple(dict.fromkeys(("target", *block["judged_on"]))) if block["judged_on"] else ()
             views = tuple(block["views"]) if judged_on else ()
             name = make_id(_slug(settings), settings)
             add(Point(name, label, views, settings, seeds, judged_on, tuple(block["stages"])), block["label"])
     for point in list(found.values()):
-        if "main" in point.views and point.settings.get("control") == "none":
+        if point.settings["kind"] == "merge" and "main" in point.views and point.settings.get("control") == "none":
             settings = {**point.settings, "control": "shrunk"}
             add(Point(make_id(_slug(settings), settings), f"{point.label}, control", ("control",), settings), False)
     return list(found.values())
@@ -137,11 +150,15 @@ def attack_of(settings: Mapping[str, Any], declared: Mapping[str, Any]) -> str:
         return ""
     options = dict(settings["attack"])
     kind = options.pop("kind")
-    defaults = declared[kind]["options"]["properties"]
-    if "fraction" in options:
-        kind += f" {100 * options.pop('fraction'):g} %"
-    special = {name: value for name, value in options.items() if value != defaults[name]["default"]}
-    return kind + (" (" + ", ".join(f"{name} {_short(value)}" for name, value in special.items()) + ")") * bool(special)
+    share = f" {100 * options.pop('fraction'):g} %" if "fraction" in options else ""
+    return kind + share + _special(options, declared[kind])
+
+
+def _special(options: Mapping[str, Any], declared: Mapping[str, Any]) -> str:
+    """` (density 0.2)`: the options that differ from the declared defaults; empty where none does."""
+    defaults = declared["options"]["properties"]
+    special = [f"{name} {_short(value)}" for name, value in options.items() if value != defaults[name]["default"]]
+    return f" ({', '.join(special)})" if special else ""
 
 
 def references(kinds: tuple[str, ...], clients: list[str]) -> Iterator[Point]:
@@ -160,43 +177,49 @@ def gradient_of(settings: Mapping[str, Any]) -> Gradient:
     return settings["alignment"], settings["reduction"], settings["anchor_draw"]
 
 
-def describe(settings: Mapping[str, Any], methods: Mapping[str, Any]) -> str:
+def describe(settings: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     """The name of a point in tables, made from what differs from the defaults."""
+    if settings["kind"] != "merge":
+        own = [describe({**settings, "kind": "merge"}, known)] if "merge" in settings else []
+        of = " + ".join(own + [describe(other, known) for other in settings.get("beside", ())])
+        declared = known["kinds"][settings["kind"]]
+        title = declared["title"] + _special(settings.get("serve", {}), declared)
+        return f"{title}: {of}" if of else title
     merge = dict(settings["merge"])
     text = merge.pop("method")
-    declared = methods[text]["options"]["properties"]
-    special = {name: value for name, value in merge.items() if value != declared[name]["default"]}
-    if special:
-        text += " (" + ", ".join(f"{name} {_short(value)}" for name, value in special.items()) + ")"
+    text += _special(merge, known["merge"][text])
     if settings["criterion"] != "none":
         text = f"{settings['criterion']} ρ={_short(settings['prune_ratio'])} → {text}"
     return ", ".join([text, *words(settings)])
 
 
 def needs_of(settings: Mapping[str, Any], known: Mapping[str, Any]) -> set[str]:
-    """What the point's criterion and merge method declared to need; references need nothing."""
-    if settings["kind"] != "merge":
-        return set()
-    criterion, merge = settings["criterion"], settings["merge"]
-    method = known["merge"][merge["method"]]
-    read = {
-        need
-        for need in method["needs"]
-        if all(merge[option] in values for option, values in method["conditions"].get(need, {}).items())
-    }
-    return read | set(known["criteria"][criterion]["needs"] if criterion != "none" else ())
+    """What the point's criteria and merge methods declared to need; what merges nothing needs nothing."""
+    read: set[str] = set()
+    for part in parts(settings):
+        if "merge" in part:
+            criterion, merge = part["criterion"], part["merge"]
+            method = known["merge"][merge["method"]]
+            read |= {
+                need
+                for need in method["needs"]
+                if all(merge[option] in values for option, values in method["conditions"].get(need, {}).items())
+            }
+            read |= set(known["criteria"][criterion]["needs"] if criterion != "none" else ())
+    return read
 
 
 def read_by(settings: Mapping[str, Any], known: Mapping[str, Any]) -> set[str]:
     """Those of a point's needs that its merge really reads: at ρ = 0 no criterion is asked."""
-    cut = settings["kind"] == "merge" and prunes(settings)
-    return needs_of(settings if cut else {**settings, "criterion": "none"}, known)
+    read = (part if "merge" in part and prunes(part) else {**part, "criterion": "none"} for part in parts(settings))
+    return {need for part in read for need in needs_of({**part, "beside": ()}, known)}
 
 
 def family_of(settings: Mapping[str, Any], known: Mapping[str, Any]) -> str | None:
-    """Under which heading the point stands: `pruning`, else its merge method's family; None for references."""
+    """Under which heading the point stands: `pruning`, else its merge method's family; `served` where it is served as
+    something else, None for references."""
     if settings["kind"] != "merge":
-        return None
+        return None if known["kinds"][settings["kind"]]["group"] else "served"
     return "pruning" if settings["criterion"] != "none" else known["merge"][settings["merge"]["method"]]["family"]
 
 
@@ -209,11 +232,12 @@ def _settings(values: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, 
 
 
 def _slug(settings: Mapping[str, Any]) -> str:
-    parts = [settings["attack"]["kind"]] if "attack" in settings else []
-    parts.append(settings["merge"]["method"])
-    if settings["criterion"] != "none":
-        parts += [settings["criterion"], f"r{_short(settings['prune_ratio'])}"]
-    return "-".join(parts)
+    words = [settings["attack"]["kind"]] if "attack" in settings else []
+    words += [settings["kind"]] if settings["kind"] != "merge" else []
+    words += [settings["merge"]["method"]] if "merge" in settings else []
+    if settings.get("criterion", "none") != "none":
+        words += [settings["criterion"], f"r{_short(settings['prune_ratio'])}"]
+    return "-".join(words)
 
 
 def _short(value: Any) -> str:

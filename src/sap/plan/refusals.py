@@ -8,6 +8,7 @@ from sap import validity
 from sap.errors import SapError
 from sap.plan.points import Point
 from sap.plan.trainees import NOBODY
+from sap.plans import parts
 from sap.registry import unknown
 
 
@@ -36,13 +37,10 @@ def check_patches(points: Iterable[Point]) -> None:
 def _refusal(settings: Mapping[str, Any], clients: Sequence[str], declared: Mapping[str, Any]) -> str | None:
     """A method's own rule comes first, then options that name a client who is not there, then attacks without honest
     clients."""
-    merge = settings["merge"]
-    rule = declared["merge"][merge["method"]]["check"]
-    problem = rule and getattr(validity, rule)(len(clients), SimpleNamespace(**merge))
-    if problem:
-        return problem
-    if merge.get("pivot") is not None and merge["pivot"] not in clients:
-        return f"merge.pivot: {unknown('client', merge['pivot'], list(clients))}"
+    for part in parts(settings):
+        problem = _merge_refusal(part["merge"], clients, declared) if "merge" in part else None
+        if problem:
+            return problem
     if "attack" not in settings:
         return None
     attack, honest = settings["attack"], [name for name in clients if name not in settings["attackers"]]
@@ -52,4 +50,14 @@ def _refusal(settings: Mapping[str, Any], clients: Sequence[str], declared: Mapp
         return f"all {len(clients)} clients attack, and {attack['kind']} needs an honest one. Name fewer attackers."
     if attack["kind"] == "mimic" and attack["client"] is not None and attack["client"] not in honest:
         return f"attack.client: {unknown('honest client', attack['client'], honest)}"
+    return None
+
+
+def _merge_refusal(merge: Mapping[str, Any], clients: Sequence[str], declared: Mapping[str, Any]) -> str | None:
+    rule = declared["merge"][merge["method"]]["check"]
+    problem = rule and getattr(validity, rule)(len(clients), SimpleNamespace(**merge))
+    if problem:
+        return problem
+    if merge.get("pivot") is not None and merge["pivot"] not in clients:
+        return f"merge.pivot: {unknown('client', merge['pivot'], list(clients))}"
     return None

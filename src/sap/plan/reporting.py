@@ -72,6 +72,7 @@ def _shown(point: Point) -> Shown:
         stages=point.stages,
         needs=tuple(sorted(read_by(point.settings, defs))),
         family=family_of(point.settings, defs),
+        **{name: defs["kinds"][point.settings["kind"]][name] for name in ("group", "images")},
     )
 
 

@@ -94,6 +94,10 @@ class Results:
         """Ids of the clean points of one kind, in plan order."""
         return list(self.points.index[(self.points["kind"] == kind) & (self.points["attack"] == "")])
 
+    def references(self, group: str) -> list[str]:
+        """Ids of the clean floors or ceilings, in plan order."""
+        return list(self.points.index[(self.points["group"] == group) & (self.points["attack"] == "")])
+
     def planned(self, stage: str) -> list[dict[str, Any]]:
         """The jobs of a stage, done or not: the wildcards of each, and its folder."""
         return self.plan.jobs.get(stage, [])
@@ -110,8 +114,12 @@ class Results:
         return readers.costs(self.planned(stage), _finder(self.root))
 
     def in_view(self, view: str) -> list[str]:
-        """Ids of the merge points that belong to a view, in plan order."""
-        inside = self.points["views"].map(lambda views: view in views) & (self.points["kind"] == "merge")
+        """Ids of the merges that belong to a view, in plan order."""
+        return [point for point in self.served_in(view) if self.points.loc[point, "kind"] == "merge"]
+
+    def served_in(self, view: str) -> list[str]:
+        """Ids of the points of a view, merges and what else is served, without floors and ceilings, in plan order."""
+        inside = self.points["views"].map(lambda views: view in views) & (self.points["group"] == "")
         return list(self.points.index[inside])
 
 

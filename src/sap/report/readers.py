@@ -18,11 +18,12 @@ from sap.setting import FIELDS
 
 ATTACK_FACTS = ["attacker_weight", "attacker_norm", "attacker_kept", "honest_kept"]
 ROW_COLUMNS = [
-    "point", "kind", "target", "seed", "domain", "images", "n", "correct", "accuracy", "norm", "seconds", "index",
+    "point", "kind", "target", "seed", "domain", "images", "n", "correct", "accuracy", "norm", "passes",
+    "parameters", "seconds", "index",
     "predictions", "shard", "anchor_loss", *ATTACK_FACTS,
 ]  # fmt: skip
 SETTING_COLUMNS = [name for name in FIELDS if name not in ("merge", "attack", "attackers")]
-_SHOWN = ("attack", "attackers", "seeds", "label", "views", "judged_on", "stages", "needs", "family")
+_SHOWN = ("attack", "attackers", "seeds", "label", "group", "images", "views", "judged_on", "stages", "needs", "family")
 POINT_COLUMNS = [*_SHOWN, "kind", "client", "merge", "merge_key", *SETTING_COLUMNS]
 AUDIT_COLUMNS = [
     "point", "target", "seed", "layer", "coefficients", "unexplained", "cross", "denominator", "norm_ratio", "energy",
@@ -46,7 +47,7 @@ def points(points: Sequence[Shown]) -> pd.DataFrame:
         settings = point.settings
         merge = settings.get("merge")
         record = {name: settings.get(name) for name in ("kind", "client", *SETTING_COLUMNS)}
-        if settings["kind"] == "merge":
+        if "merge" in settings:
             record["control"] = record["control"] or "none"  # a plan leaves out what cannot matter
             if not record["prune_ratio"]:
                 record["criterion"] = "none"  # nothing is cut, whatever would have ranked the entries

@@ -10,27 +10,39 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sap.config import NoOptions, parse, schema_of
+from sap.factors import tensors_of
 from sap.registry import Registry
 from sap.update import Update
 
 READS = {
+    "merge": "the merge of the point's settings: the uploads of all clients of the fold, their counts and seed",
     "clients": "the uploads of all clients of the fold, and their seed",
-    "counts": "their sample counts",
     "client": "the upload of the client that the settings name",
     "pooled": "the model that was trained on all source domains",
     "oracle": "the model that was trained on the target",
 }
+GROUPS = ("", "floor", "ceiling")
 Settings = Mapping[str, Any]
+
+
+class Images(Protocol):
+    """What is judged at once: images of one domain (sap.evaluate.runner.DomainImages)."""
+
+    domain: str
 
 
 class Judge(Protocol):
     """Runs the frozen model with an update applied to it (sap.evaluate.runner.Judge); None is the model as it is."""
 
-    def logits(self, test: Any, update: Update | None) -> np.ndarray:
-        """(n, C) float32."""
+    def logits(self, test: Any, update: Update | None, features: Any = None) -> np.ndarray:
+        """(n, C) float32; `features` (C, E), unit-norm, of class texts that are not the frozen text tower's."""
 
     def probabilities(self, test: Any, update: Update | None) -> np.ndarray:
         """(n, C) float32 softmax of the logits."""
+
+    def image_features(self, test: Any, update: Update | None) -> np.ndarray:
+        """(n, E) float32, unit-norm."""
 
 
 @dataclass(frozen=True)
@@ -76,26 +88,68 @@ class Kind:
     make: Make
     title: str
     reads: tuple[str, ...]
+    options: type
+    beside: int
+    group: str
+    images: str
 
 
 KINDS: Registry[Kind] = Registry("kind of model")
 
 
-def served(name: str, title: str, reads: tuple[str, ...] = ()) -> Callable[[Make], Make]:
-    """Register a kind: `title` is its name in tables where its points have none; `reads`: keys of READS."""
-    if not set(reads) <= set(READS):
-        raise TypeError(f"kind {name}: reads {reads!r}, known are {', '.join(READS)}")
+def served(
+    name: str,
+    title: str,
+    reads: tuple[str, ...] = (),
+    options: type = NoOptions,
+    beside: int = 0,
+    group: str = "",
+    images: str = "",
+) -> Callable[[Make], Make]:
+    """Register a kind.
+
+    title: its name in tables; reads: keys of READS; options: dataclass of `sap.config.option` fields, see `options_of`;
+    beside: how many other points it is served with, see `beside_of`; group: of GROUPS, "floor" or "ceiling" for what is
+    no method: a config names it in evaluate.references; images: whose images a ceiling was trained on.
+    """
+    if not set(reads) <= set(READS) or group not in GROUPS:
+        raise TypeError(f"kind {name}: reads {reads!r} or group {group!r}; known are {', '.join((*READS, *GROUPS))}")
 
     def register(make: Make) -> Make:
-        KINDS.add(name, Kind(name, make, title, reads))
+        KINDS.add(name, Kind(name, make, title, reads, options, beside, group, images))
         return make
 
     return register
 
 
+def options_of(settings: Settings) -> Any:
+    """The options of a point's kind, as it declared them."""
+    return parse(KINDS[settings["kind"]].options, settings.get("serve", {}), f"serve.{settings['kind']}")
+
+
+def beside_of(settings: Settings, fold: Fold) -> list[Served]:
+    """The other points that a point is served with, in its order."""
+    return [KINDS[other["kind"]].make(other, fold) for other in settings["beside"]]
+
+
+def own_merge(settings: Settings) -> Settings:
+    """The settings of a point's own merge, without what it is served as: points that differ in that share it."""
+    return {name: value for name, value in settings.items() if name not in ("serve", "beside")} | {"kind": "merge"}
+
+
 def one(update: Update | None, **more: Any) -> Served:
     """One update in the model's weights; None is the frozen model."""
     return Served(lambda judge, test: judge.probabilities(test, update), update=update, **more)
+
+
+def size_of(*served: Served | Update | None) -> int:
+    """Numbers that are kept beside the backbone where all of these stay there."""
+    total = 0
+    for each in served:
+        update = each.update if isinstance(each, Served) else each
+        total += each.parameters if isinstance(each, Served) else 0
+        total += sum(tensor.numel() for entry in (update or {}).values() for tensor in tensors_of(entry))
+    return total
 
 
 def describe() -> dict[str, dict[str, Any]]:
@@ -106,6 +160,10 @@ def describe() -> dict[str, dict[str, Any]]:
             "summary": (kind.make.__doc__ or "").strip().split("\n")[0],
             "title": kind.title,
             "reads": list(kind.reads),
+            "options": schema_of(kind.options),
+            "beside": kind.beside,
+            "group": kind.group,
+            "images": kind.images,
         }
         for kind in KINDS.values()
     }

@@ -5,17 +5,16 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from sap.factors import tensors_of
-from sap.serve._api import Fold, Served, Settings, served
+from sap.serve._api import Fold, Served, Settings, served, size_of
 
 
-@served("ensemble", "output ensemble (probabilities)", reads=("clients",))
+@served("ensemble", "output ensemble (probabilities)", reads=("clients",), group="floor")
 def ensemble(settings: Settings, fold: Fold) -> Served:
     """The mean of the clients' probabilities."""
     return _of_all(fold, lambda each: _mean([_softmax(logits) for logits in each]))
 
 
-@served("ensemble_logits", "output ensemble (logits)", reads=("clients",))
+@served("ensemble_logits", "output ensemble (logits)", reads=("clients",), group="floor")
 def ensemble_logits(settings: Settings, fold: Fold) -> Served:
     """The softmax of the mean of the clients' logits."""
     return _of_all(fold, lambda each: _softmax(_mean(each)))
@@ -23,8 +22,8 @@ def ensemble_logits(settings: Settings, fold: Fold) -> Served:
 
 def _of_all(fold: Fold, combine: Callable[[list[np.ndarray]], np.ndarray]) -> Served:
     updates = [fold.trained[name] for name in fold.clients]
-    kept = sum(tensor.numel() for update in updates for entry in update.values() for tensor in tensors_of(entry))
-    return Served(lambda judge, test: combine([judge.logits(test, update) for update in updates]), len(updates), kept)
+    predict = lambda judge, test: combine([judge.logits(test, update) for update in updates])  # noqa: E731
+    return Served(predict, len(updates), size_of(*updates))
 
 
 def _mean(each: list[np.ndarray]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from sap.serve._api import Fold, Served, Settings, one, served
 
 
-@served("merge", "merge", reads=("clients", "counts"))
+@served("merge", "merge", reads=("merge",))
 def merge(settings: Settings, fold: Fold) -> Served:
     """One merged update."""
     update = fold.merge(settings)

@@ -21,7 +21,8 @@ def jobs(study: Study) -> Iterator[Job]:
 
 def plan(study: Study, target: str, seed: int) -> FoldPlan:
     """The merges of the main table on one fold."""
-    return fold_plan(study, target, seed, asked_of(study, study.in_view("main")))
+    merges = [point for point in study.in_view("main") if point.settings["kind"] == "merge"]
+    return fold_plan(study, target, seed, asked_of(study, merges))
 
 
 STAGE = Stage(

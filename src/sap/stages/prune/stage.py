@@ -25,7 +25,7 @@ def plan(study: Study, point: str, trainee: str, seed: int) -> PrunePlan:
         seed=seed,
         point=asked_of(study, [found]).points[0],
         adapter=client.folder(seed),
-        gradients=found.gradient and study.job_on_client("score_client", found.gradient, client, seed).folder,
+        gradients=next((study.job_on_client("score_client", g, client, seed).folder for g in found.gradients), None),
         statistics={
             study.id("measure", kind): study.job_on_client("measure", kind, client, seed).upload
             for kind in found.measured
