@@ -33,7 +33,7 @@ class Composer:
     `updates`: client -> Update (any order, clients are sorted); `counts`: client -> sample count; `gradients`:
     (point, client) -> {layer: (m, n)}, see `Pruner` and `LazyGradients`; `seed`: the clients' seed, it also decides
     random masks; `statistics`: (point, client) -> {"{layer}/gram": (n, n), "{layer}/fisher": (m, n)}; `judge`: point
-    -> the anchors' judge (sap.saliency.judge), for methods that read the anchors themselves; `cache_bytes` bounds the
+    -> the anchors' judge (sap.saliency.anchors), for methods that read the anchors themselves; `cache_bytes` bounds the
     unpruned merges that are kept between points.
     """
 

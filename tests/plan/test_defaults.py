@@ -17,7 +17,7 @@ from sap.mergetool import Request
 from sap.plan.choices import read_point
 from sap.plan.schema import schema
 from sap.prune.mask import Rule
-from sap.saliency.judge import AnchorJudge
+from sap.saliency.anchors import AnchorLoss
 from sap.setting import DEFAULTS, FIELDS, SWEPT
 from sap.update import Factors, Update
 
@@ -45,7 +45,7 @@ def test_every_field_is_swept_and_has_the_default_of_the_schema():
 def test_masks_and_the_judge_take_the_same_defaults():
     rule = {field.name: field.default for field in dataclasses.fields(Rule) if field.name != "prune_ratio"}
     assert rule == {name: DEFAULTS[name] for name in rule}
-    assert inspect.signature(AnchorJudge).parameters["alignment"].default == DEFAULTS["alignment"]
+    assert inspect.signature(AnchorLoss).parameters["alignment"].default == DEFAULTS["alignment"]
 
 
 def test_the_merge_tools_flags_have_the_defaults_of_the_library(monkeypatch):

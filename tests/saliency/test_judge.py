@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sap.errors import SapError
+from sap.saliency.anchors import AnchorLoss
 from sap.saliency.gradients import alignment_gradients
-from sap.saliency.judge import AnchorJudge
 from sap.update import Factors, Update
 
 BLOCK = "visual.transformer.resblocks.0."
@@ -59,7 +59,7 @@ def loss_by_hand(backbone, update, objective):
 @pytest.mark.parametrize("chunk_size", [6, 4])
 def test_loss_and_gradients_are_those_of_the_saliency_stage(backbone, alignment, chunk_size):
     update, (pixels, tokens) = make_update(backbone.model), make_anchors()
-    judge = AnchorJudge(backbone, pixels, tokens, alignment, chunk_size)
+    judge = AnchorLoss(backbone, pixels, tokens, alignment, chunk_size)
     wanted, losses = alignment_gradients(backbone, update, pixels, tokens, alignment, "absolute_of_mean", [6])
     loss, gradients = judge.gradients(update)
     assert loss == pytest.approx(losses[6], rel=1e-12)
@@ -72,7 +72,7 @@ def test_loss_and_gradients_are_those_of_the_saliency_stage(backbone, alignment,
 @pytest.mark.parametrize("objective", ["alignment", "entropy"])
 def test_a_gradient_equals_a_finite_difference(backbone, objective):
     update = make_update(backbone.model)
-    judge = AnchorJudge(backbone, *make_anchors(), "contrastive", chunk_size=4)
+    judge = AnchorLoss(backbone, *make_anchors(), "contrastive", chunk_size=4)
     kind = "contrastive" if objective == "alignment" else objective
     loss, gradients = judge.gradients(update, objective)
     assert loss == pytest.approx(loss_by_hand(backbone, update, kind), rel=1e-10)
@@ -89,7 +89,7 @@ def test_a_gradient_equals_a_finite_difference(backbone, objective):
 
 def test_logits_are_temperature_times_cosines_of_images_and_captions(backbone):
     update = make_update(backbone.model)
-    logits = AnchorJudge(backbone, *make_anchors()).logits(update)
+    logits = AnchorLoss(backbone, *make_anchors()).logits(update)
     torch.testing.assert_close(logits, logits_by_hand(backbone, update))
     assert logits.shape == (6, 6)
 
@@ -97,7 +97,7 @@ def test_logits_are_temperature_times_cosines_of_images_and_captions(backbone):
 def test_factors_and_dense_updates_are_judged_alike(backbone):
     update = make_update(backbone.model)
     dense = Update({layer: update.dense(layer) for layer in update})
-    judge = AnchorJudge(backbone, *make_anchors())
+    judge = AnchorLoss(backbone, *make_anchors())
     assert judge.loss(dense) == pytest.approx(judge.loss(update), rel=1e-12)
     for layer, gradient in judge.gradients(dense, "entropy")[1].items():
         torch.testing.assert_close(gradient, judge.gradients(update, "entropy")[1][layer])
@@ -105,7 +105,7 @@ def test_factors_and_dense_updates_are_judged_alike(backbone):
 
 def test_the_root_step_is_minus_the_gradient_at_zero_shot(backbone):
     update = make_update(backbone.model)
-    judge = AnchorJudge(backbone, *make_anchors())
+    judge = AnchorLoss(backbone, *make_anchors())
     root = judge.root(update)
     for layer, gradient in judge.gradients(update.scaled(0.0))[1].items():
         torch.testing.assert_close(root[layer], -gradient)
@@ -118,7 +118,7 @@ def test_the_model_is_untouched_and_the_same_call_gives_the_same_bits(tiny_clip)
     model = tiny_clip.model
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     update = make_update(model, torch.float32)
-    judge = AnchorJudge(tiny_clip, *make_anchors(dtype=torch.float32), "contrastive", chunk_size=4)
+    judge = AnchorLoss(tiny_clip, *make_anchors(dtype=torch.float32), "contrastive", chunk_size=4)
     first, second = (judge.gradients(update, "entropy")[1] for _ in "ab")
     assert all(torch.equal(first[layer], second[layer]) for layer in LAYERS)
     judge.loss(update), judge.logits(update), judge.root(update)
@@ -129,7 +129,7 @@ def test_the_model_is_untouched_and_the_same_call_gives_the_same_bits(tiny_clip)
 
 
 def test_impossible_requests_are_one_sentence(tiny_clip):
-    judge = AnchorJudge(tiny_clip, *make_anchors(dtype=torch.float32))
+    judge = AnchorLoss(tiny_clip, *make_anchors(dtype=torch.float32))
     text = Update({"transformer.resblocks.0.mlp.c_fc.weight": torch.zeros(128, 32)})
     huge = make_update(tiny_clip.model, torch.float32, scale=1e37)
     for ask in (judge.loss, judge.gradients, judge.logits):

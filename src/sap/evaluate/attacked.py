@@ -12,7 +12,7 @@ from sap.factors import Factors
 from sap.io import canonical
 from sap.lowrank import truncate
 from sap.plans import FoldPlan
-from sap.saliency.judge import AnchorJudge
+from sap.saliency.anchors import AnchorLoss
 from sap.update import Update
 
 Settings = Mapping[str, Any]
@@ -33,7 +33,7 @@ class Scenarios:
         trained: Mapping[str, Update],
         compose: Compose,
         load: Callable[[str], Update],
-        public: Callable[[], AnchorJudge],
+        public: Callable[[], AnchorLoss],
     ) -> None:
         self._plan, self._load, self._public = plan, load, public
         self._honest = {name: trained[name] for name in plan.clients}

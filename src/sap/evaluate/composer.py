@@ -14,8 +14,8 @@ from sap.compose import Composer, LazyGradients, LazyTensors
 from sap.evaluate.counts import sample_count
 from sap.io import load_tensors
 from sap.plans import FoldPlan
+from sap.saliency.anchors import AnchorLoss
 from sap.saliency.gradients import alignment_gradients
-from sap.saliency.judge import AnchorJudge
 from sap.update import Update, load_adapter
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def composers(
         return model().normalise(found["images"][:size]), found["tokens"][:size]
 
     @cache
-    def judged(saliency: str, size: int, alignment: str) -> AnchorJudge:
-        return AnchorJudge(model(), *anchors(saliency, size), alignment)
+    def judged(saliency: str, size: int, alignment: str) -> AnchorLoss:
+        return AnchorLoss(model(), *anchors(saliency, size), alignment)
 
-    def judge(settings: Mapping[str, Any]) -> AnchorJudge:
+    def judge(settings: Mapping[str, Any]) -> AnchorLoss:
         return judged(settings["saliency"], settings["anchor_size"], settings["alignment"])
 
     def compose(replaced: Mapping[str, Update], weights: Mapping[str, float] | None) -> Composer:

@@ -17,8 +17,8 @@ from sap.evaluate.rows import TRIGGERED, VALIDATION, Judged, judged_on
 from sap.evaluate.runner import DomainImages, Judge
 from sap.io import load_tensors
 from sap.plans import FoldPlan, ModelPlan
+from sap.saliency.anchors import AnchorLoss
 from sap.saliency.gradients import check_visual
-from sap.saliency.judge import AnchorJudge
 from sap.serve._api import Fold, own_merge
 from sap.update import Update, check_update, load_adapter
 
@@ -44,10 +44,10 @@ def _scenarios(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone
     shapes = _shapes(backbone)
 
     @cache
-    def public() -> AnchorJudge:
+    def public() -> AnchorLoss:
         size = plan.shown.size
         found = load_tensors(Path(plan.shown.anchors) / "anchors.safetensors")
-        return AnchorJudge(backbone, backbone.normalise(found["images"][:size]), found["tokens"][:size])
+        return AnchorLoss(backbone, backbone.normalise(found["images"][:size]), found["tokens"][:size])
 
     return Scenarios(plan, trained, composers(plan, trained, backbone), lambda folder: _adapter(folder, shapes), public)
 

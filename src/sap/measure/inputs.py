@@ -10,10 +10,10 @@ from sap.io import load_tensors, seed_of
 from sap.plans import SharePlan
 from sap.train.examples import open_examples
 
-Measured = tuple[Tensor, Tensor, float]
+Inputs = tuple[Tensor, Tensor, float]
 
 
-def client_inputs(backbone: Backbone, share: SharePlan, classes: str | Path, seed: int, images: int) -> Measured:
+def client_inputs(backbone: Backbone, share: SharePlan, classes: str | Path, seed: int, images: int) -> Inputs:
     """At most `images` of the client's own training images, drawn from its name and seed, and the class texts.
 
     Pixels (N, 3, H, W) normalised, text features (C, E) unit-norm.
@@ -26,7 +26,7 @@ def client_inputs(backbone: Backbone, share: SharePlan, classes: str | Path, see
     return pixels, texts["features"].to(backbone.device), float(texts["logit_scale"])
 
 
-def anchor_inputs(backbone: Backbone, folder: str | Path, images: int) -> Measured:
+def anchor_inputs(backbone: Backbone, folder: str | Path, images: int) -> Inputs:
     """The first anchors, at most `images`, with their captions in the place of classes."""
     anchors = load_tensors(Path(folder) / "anchors.safetensors")
     texts = backbone.text_features(anchors["tokens"][:images].to(backbone.device))

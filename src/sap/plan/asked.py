@@ -7,7 +7,7 @@ from sap.errors import SapError
 from sap.io import digest
 from sap.plan.blocks import Block, shipped_blocks
 from sap.plan.clients import Clients
-from sap.plan.points import Gradient, Measured, Point, attacked_clients, expand, references
+from sap.plan.points import Gradient, Point, Statistic, attacked_clients, expand, references
 from sap.plan.refusals import check_patches, refusal
 from sap.plan.schema import schema
 from sap.plan.stage import MERGED
@@ -137,7 +137,7 @@ class Asked(Clients):
         return sorted(gradient for gradient in self.gradients if gradient[:2] == self.diagnosed[:2])
 
     @cached_property
-    def measured(self) -> tuple[Measured, ...]:
+    def measured(self) -> tuple[Statistic, ...]:
         """Every (kind, source) of statistics that some point reads."""
         return tuple(dict.fromkeys(kind for point in self.points for kind in point.measured))
 

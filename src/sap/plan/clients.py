@@ -67,15 +67,15 @@ class Clients:
     def pooled(self, target: str) -> Trainee:
         """One LoRA on all source domains' images: no federation."""
         others = tuple((domain, None) for domain in self.domains if domain != target)
-        return self._trainee(f"pooled-without-{target}", others)
+        return self._trainee(f"pooled-without-{target}", others, kind="pooled")
 
     def oracle(self, target: str) -> Trainee:
         """One LoRA on the target's own training images. With one clean client per domain it is that client."""
-        return self._trainee(target, ((target, None),))
+        return self._trainee(target, ((target, None),), kind="oracle")
 
     def poisoned(self, attack: Mapping[str, Any], name: str) -> Trainee:
         """A client as an attack on its labels or images makes it train."""
-        return self._trainee(name, self.client(name).parts, corruption=attack)
+        return self._trainee(name, self.client(name).parts, corruption=attack, kind="poisoned")
 
     @cached_property
     def both_towers(self) -> tuple[Trainee, ...]:
@@ -83,7 +83,8 @@ class Clients:
         if not self.settings["evidence"]["towers"]:
             return ()
         return tuple(
-            self._trainee(c.name, c.parts, corruption_fields(self.settings, c.name), "both") for c in self.clients
+            self._trainee(c.name, c.parts, corruption_fields(self.settings, c.name), "both", "towers")
+            for c in self.clients
         )
 
     def share_fields(self, trainee: Trainee) -> dict[str, Any]:
@@ -141,10 +142,11 @@ class Clients:
         parts: tuple[tuple[str, int | None], ...],
         corruption: Mapping[str, Any] | None = None,
         towers: str | None = None,
+        kind: str = "client",
     ) -> Trainee:
         fields = trainee_fields(self.settings, parts, corruption, towers)
         # One domain is named by the path already; several must be in the id.
         counted = fields | {"parts": fields["parts"] if len(parts) > 1 else None}
         slug = f"{self.settings['data']['name']}-r{self.settings['train']['lora']['rank']}"
         made = identity(slug, counted, data=self.id("prepare_domain"), classes=self.id("embed_classes"))
-        return Trainee(name, parts, Identity(made.id, fields))
+        return Trainee(name, parts, Identity(made.id, fields), kind)

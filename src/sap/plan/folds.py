@@ -8,7 +8,7 @@ from typing import Any
 from sap.evaluate.rows import judged_on
 from sap.io import canonical
 from sap.plan.code import code_of
-from sap.plan.points import Gradient, Measured, Point
+from sap.plan.points import Gradient, Point, Statistic
 from sap.plan.schema import schema
 from sap.plan.study import Study
 from sap.plans import FoldPlan, PointPlan, PublicPlan, parts
@@ -32,7 +32,7 @@ class Asked:
     points: tuple[PointPlan, ...]
     reads: frozenset[str]
     gradients: tuple[Gradient, ...]
-    measured: tuple[Measured, ...]
+    measured: tuple[Statistic, ...]
     attacked: tuple[tuple[str, str], ...]  # (client, attack as canonical JSON), each once
 
 

@@ -16,7 +16,7 @@ from sap.setting import SWEPT, prunes, relevant, words
 
 Gradient = tuple[str, str, int]  # alignment, reduction, anchor draw
 ON_CLIENTS = ("target", "clients")
-Measured = tuple[str, str]  # kind (gram, fisher), whose inputs (client, anchors)
+Statistic = tuple[str, str]  # kind (gram, fisher), whose inputs (client, anchors)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Point:
         return [gradient_of(part) for part in parts(self.settings) if "alignment" in part]
 
     @property
-    def measured(self) -> list[Measured]:
+    def measured(self) -> list[Statistic]:
         """Which statistics of its clients the point reads."""
         return [(kind, part["statistics"]) for part in parts(self.settings) for kind in part.get("measured", ())]
 
@@ -60,7 +60,7 @@ def expand(
     blocks: Mapping[str, Mapping[str, Any]],
     known: Mapping[str, Any],
     saliency_id: Callable[[Gradient], str],
-    measure_id: Callable[[Measured], str],
+    measure_id: Callable[[Statistic], str],
     clients: Sequence[str] = (),
 ) -> list[Point]:
     """Points of all blocks (see `sap.plan.blocks`), each once, in an order in which neighbours share work.

@@ -77,18 +77,12 @@ def _shown(point: Point) -> Shown:
 
 
 def _name_and_kind(study: Study, trainee: Trainee) -> dict[str, str]:
-    """client, pooled, oracle, towers or poisoned. An oracle that is also a client counts as that client."""
+    """The poisoned are called by client and attack, whoever else is trained in the same way."""
     declared = schema()["$defs"]["attacks"]
     for poisoned, name, attack in study.poisoned_clients:
         if poisoned == trainee:
             return {"name": f"{name}, {attack_of({'attack': json.loads(attack)}, declared)}", "kind": "poisoned"}
-    if trainee in study.clients:
-        kind = "client"
-    elif trainee in study.both_towers:
-        kind = "towers"
-    else:
-        kind = "pooled" if trainee.name.startswith("pooled-without-") else "oracle"
-    return {"name": trainee.name, "kind": kind}
+    return {"name": trainee.name, "kind": trainee.kind}
 
 
 def report_inputs(study: Study) -> list[str]:

@@ -1,6 +1,6 @@
 """Who is trained."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sap.plan.stage import RESULTS, Identity
 from sap.plans import UPLOAD
@@ -10,11 +10,12 @@ NOBODY = "none"  # the target of the fold in which every domain has a client and
 
 @dataclass(frozen=True)
 class Trainee:
-    """Whatever is trained: a client, the pooled sources of a target, or the oracle of a domain."""
+    """Whatever is trained. `kind`: client, pooled, oracle, towers or poisoned; a training that several ask for is one."""
 
     name: str
     parts: tuple[tuple[str, int | None], ...]  # (domain, which of its clients; None is the whole domain)
     identity: Identity
+    kind: str = field(default="client", compare=False)
 
     @property
     def train_id(self) -> str:

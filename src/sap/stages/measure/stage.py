@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from sap.failures import FAILED
-from sap.plan.points import Measured
+from sap.plan.points import Statistic
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
 from sap.plans import SharePlan
 from sap.stages.measure.plan import MeasurePlan
 
 
-def identify(study: Study, measured: Measured) -> Identity:
+def identify(study: Study, measured: Statistic) -> Identity:
     kind, source = measured
     fields = {"kind": kind, "source": source, "images": study.settings["statistics"]["images"]}
     chain = {} if source == "client" else {"anchors": study.id("draw_anchors", 0)}
@@ -24,7 +24,7 @@ def jobs(study: Study) -> Iterator[Job]:
                 yield study.job_on_client("measure", measured, client, seed)
 
 
-def plan(study: Study, measured: Measured, train_id: str, trainee: str, seed: int) -> MeasurePlan:
+def plan(study: Study, measured: Statistic, train_id: str, trainee: str, seed: int) -> MeasurePlan:
     client, own = study.client(trainee), measured[1] == "client"
     return MeasurePlan(
         client=trainee,

@@ -1,4 +1,4 @@
-"""The anchors as a judge of whole updates, for merge methods that search or fit: loss, gradient and logits.
+"""The anchors as a loss of whole updates, for merge methods that search or fit: its value, gradient and logits.
 
     alignment   the loss of sap.saliency.gradients, `cosine` or `contrastive`, as the point says
     entropy     H = −mean_i Σ_j p_ij log p_ij,  p_i = softmax_j(exp(s) · cos(v_i, t_j)) over the N captions
@@ -20,7 +20,7 @@ from sap.setting import DEFAULTS
 from sap.update import Update
 
 
-class AnchorJudge:
+class AnchorLoss:
     """Judges updates of one backbone on one set of anchors; the captions are encoded once.
 
     `backbone`: a sap.clip Backbone, its weights, `.grad` and requires_grad are as before after every call; `pixels`
