@@ -53,6 +53,10 @@ def test_the_new_stage_is_planned_explained_run_shown_and_cleaned_up_and_nothing
     shown = {path.name for path in study.glob("results/*/mini/norms.*")}
     assert shown == {f"norms.{suffix}" for suffix in ("csv", "md", "tex", "html", "pdf", "png")}
     assert re.search(r"norms +1\b", extended.sap("status", *extended.config))
+    extended.snakemake("--report", "report.html")
+    assert "How long the clients' updates are" in (study / "report.html").read_text(encoding="utf-8")
+    profiles = ("-m", "pytest", "-q", "-k", "norms or slurm_gives", "tests/workflow/test_profiles.py")
+    assert "2 passed" in extended.python(*profiles, "-o", "addopts=--import-mode=importlib", folder=root)
     assert "norms" not in extended.sap("unused")
     extended.sap("unused", "--forget", "mini")
     assert re.search(rf"norms +{folder.parent.name}", extended.sap("unused"))
