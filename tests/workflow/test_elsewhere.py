@@ -55,7 +55,7 @@ def test_from_another_directory_the_scripts_and_the_shipped_config_are_found_and
     there.mkdir()
     printed = snakemake(there, MINI, "--snakefile", str(ROOT / snakefile), "--dry-run", "-p")
     assert job_counts(printed)["train_client"] == 5
-    assert f"python {ROOT}/workflow/scripts/train_client.py --trainee sketch" in printed
+    assert f"python {ROOT}/workflow/scripts/train_client.py --plan results/plans/train_client-" in printed
     assert {path.name for path in there.iterdir()} <= {".snakemake", "results"}
 
 
