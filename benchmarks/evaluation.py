@@ -31,7 +31,7 @@ from tabulate import tabulate
 from sap.cli import keep_freed_memory, run
 from sap.compose import Composer
 from sap.evaluate import load
-from sap.evaluate.rows import RowStore
+from sap.evaluate.rows import Judged, RowStore
 from sap.evaluate.runner import Judge
 from sap.io import canonical, digest, write_json
 from sap.plan.points import expand
@@ -112,7 +112,7 @@ def measure(plan: FoldPlan, count: int, folder: Path, batch_size: int, threads: 
     """Rows of the table for one number of points."""
     path = stored(plan, folder)
     judge, tests, _ = load.load_fold(plan, "cpu", batch_size)
-    test = tests[plan.target]
+    test = tests[Judged(plan.target)]
     starts = range(0, len(test.rows), batch_size)
     batches = [judge.backbone.normalise(test.images[test.rows[start : start + batch_size]]) for start in starts]
     floor = bare(judge, batches, count // 2)

@@ -25,9 +25,7 @@ NEEDS = {
         "(m, n), minus the gradient of the anchor loss at zero-shot: the server's own step",
         ANCHORS,
     ),
-    "anchors": Need(
-        "anchor loss of merged models", "of any update, see sap.saliency.anchors", ANCHORS
-    ),
+    "anchors": Need("anchor loss of merged models", "of any update, see sap.saliency.anchors", ANCHORS),
     "gram": Need(
         "Gram matrices", "(n, n), mean Gram XᵀX / rows of the layer's inputs in the client's own model", STATISTICS
     ),
