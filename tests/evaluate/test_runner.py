@@ -224,3 +224,12 @@ class Endless(Update):
 
     def norm(self) -> float:
         return float("inf")
+
+
+def test_class_features_of_a_models_own_take_the_place_of_the_frozen_ones(judge_of, test_images):
+    judge = judge_of()
+    images = judge.image_features(test_images, None)
+    own = torch.from_numpy(images[:2])  # the classes look like the first two images
+    logits = judge.logits(test_images, None, own)
+    assert np.allclose(logits, judge.logit_scale * images @ images[:2].T, atol=1e-4)
+    assert np.array_equal(judge.logits(test_images, None, judge.features), judge.logits(test_images, None))

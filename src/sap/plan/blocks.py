@@ -118,8 +118,8 @@ def _unserved(block: Block, inside: bool = False) -> Iterator[str]:
         yield f".serve: {kind} is no method. Name it in evaluate.references, or serve another point beside it."
     if "client" in kinds[kind]["reads"]:
         yield f".serve: {kind} is one client's model, and a point has none. Leave it to evaluate.references."
-    if kind != "merge" and (block["attack"] != ["none"] or block["stages"]):
-        yield f".serve: attacks and other stages see merges, and this point is served as {kind}. Leave them out."
+    if kind != "merge" and (block["attack"] != ["none"] or block["stages"] or "everyone" in block["judged_on"]):
+        yield f".serve: attacks, other stages and judged_on: everyone see merges, and this is served as {kind}."
     for number, other in enumerate(block["beside"]):
         wide = [name for name in SWEPT if len(other[name]) != 1]
         if wide:

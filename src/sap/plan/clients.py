@@ -11,6 +11,7 @@ from sap.plan.points import Point, both_seeds
 from sap.plan.schema import schema
 from sap.plan.stage import Identity, Stage, identity
 from sap.plan.trainees import Trainee
+from sap.plans import parts
 from sap.registry import unknown
 
 
@@ -106,7 +107,7 @@ class Clients:
     @cached_property
     def trainees(self) -> dict[Trainee, frozenset[int] | None]:
         """Everything that is trained for this experiment, each once, and at which seeds; None is all of them."""
-        kinds = self.settings["evaluate"]["references"]
+        kinds = {*self.settings["evaluate"]["references"], *(k["kind"] for p in self.points for k in parts(p.settings))}
         headroom = self.settings["evidence"]["headroom"]
         wanted = list(self.clients)
         wanted += [self.pooled(target) for target in self.targets if "pooled" in kinds or headroom]

@@ -1,0 +1,106 @@
+"""Points that are served as something else than one update: what they are called, what they read, what is refused."""
+
+import re
+
+import pytest
+
+from sap.errors import SapError
+from sap.pipeline import build_study
+from sap.plan.folds import shard_plan
+from sap.plan.reporting import report_plan
+from sap.plan.schema import schema
+
+BOTH = {
+    "module": "sap.serve.merge", "summary": "", "title": "both", "reads": ["merge"], "beside": 1, "group": "",
+    "images": "", "options": {
+        "type": "object", "properties": {"weight": {"type": "number", "default": 0.5}}, "additionalProperties": False,
+    },
+}  # fmt: skip
+ROUTED = BOTH | {"title": "routed", "reads": ["clients"], "beside": 0}
+
+
+@pytest.fixture
+def study_of(config, monkeypatch):
+    """Studies of the given blocks, where two more kinds are registered."""
+    for name, kind in (("both", BOTH), ("routed", ROUTED)):
+        monkeypatch.setitem(schema()["$defs"]["kinds"], name, kind)
+
+    def build(*blocks, **more):
+        return build_study(config | {"points": list(blocks)} | more)
+
+    return build
+
+
+def test_a_point_is_called_by_what_it_is_served_as_its_options_and_all_that_it_is_made_of(study_of):
+    study = study_of(
+        {"merge": "ties", "serve": "both", "beside": {"serve": "zero_shot"}},
+        {"merge": "mean", "serve": {"kind": "both", "weight": 0.2}, "beside": {"merge": "ties", "scale": 0.5}},
+        {"serve": "routed"},
+        {"merge": "mean"},
+    )
+    assert [point.label for point in study.points] == [
+        "both: ties + zero-shot",
+        "both (weight 0.2): mean + ties, λ=0.5",
+        "routed",
+        "mean",
+    ]
+    assert len({point.id for point in study.points}) == 4
+    assert study.points[2].settings == {"kind": "routed", "serve": {"weight": 0.5}}
+    shown = {point.label: point for point in report_plan(study).points}
+    assert shown["routed"].family == shown["both: ties + zero-shot"].family == "served"
+    assert (shown["zero-shot"].group, shown["in-domain oracle"].group, shown["mean"].group) == ("floor", "ceiling", "")
+
+
+def test_what_a_point_beside_reads_is_prepared_and_in_the_plan(study_of):
+    pruned = {"merge": "mean", "criterion": "taylor_absolute", "alignment": "contrastive", "anchor_draw": 1}
+    with_pruned, with_regmean = ({"serve": "both", "beside": other} for other in (pruned, {"merge": "regmean"}))
+    study = study_of(with_pruned, with_regmean)
+    gradient = ("contrastive", "absolute_of_mean", 1)
+    assert gradient in study.gradients
+    assert study.measured == (("gram", "client"),)
+    plan = shard_plan(study, study.targets[0], 0, 0)
+    assert study.id("score_client", gradient) in plan.gradients
+    assert list(plan.statistics) == [study.id("measure", ("gram", "client"))]
+    both = next(point for point in plan.points if point.settings["kind"] == "both")
+    assert both.reads == ("merge",)
+    needs = {point.label: point.needs for point in report_plan(study).points}
+    assert needs["both: mean + regmean, measured on clients"] == ("gram",)
+
+
+def test_a_ceiling_beside_a_point_is_trained_whoever_else_asks_for_it(study_of):
+    block = {"serve": "both", "beside": {"serve": "pooled"}}
+    quiet = {"evaluate": {"references": ["zero_shot"]}, "evidence": {"headroom": False}}
+    for blocks, trained in (((block,), True), (({"merge": "mean"},), False)):
+        study = study_of(*blocks, **quiet)
+        assert any(trainee.kind == "pooled" for trainee in study.trainees) == trained
+    assert shard_plan(study_of(block, **quiet), "photo", 0, 0).pooled
+
+
+@pytest.mark.parametrize(
+    ("block", "sentence"),
+    [
+        ({"serve": "bth"}, "points[0].serve: unknown kind of model 'bth'. Did you mean 'both'?"),
+        ({"serve": {"kind": "both", "wait": 1}}, "points[0].serve (both)"),
+        ({"serve": "both"}, "points[0].beside: both is served with 1 other points, got 0."),
+        ({"beside": {"merge": "ties"}}, "points[0].beside: merge is served with 0 other points, got 1."),
+        ({"serve": "zero_shot"}, "points[0].serve: zero_shot is no method. Name it in evaluate.references"),
+        ({"serve": "both", "beside": {"serve": "client"}}, "points[0].beside[0].serve: client is one client's model"),
+        (
+            {"serve": "both", "beside": {"merge": ["ties", "mean"]}},
+            "points[0].beside[0].merge must have one value",
+        ),
+        (
+            {"serve": "both", "beside": {"criterion": "taylor_absolute", "anchor_size": 9}},
+            "points[0].beside[0].anchor_size must be one of anchors.sizes",
+        ),
+        ({"serve": "routed", "stages": "probe"}, "points[0].serve: attacks, other stages and judged_on: everyone see"),
+        ({"serve": "routed", "judged_on": "everyone"}, "points[0].serve: attacks, other stages and judged_on"),
+        (
+            {"serve": "routed", "attack": "sign_flip", "views": "attack"},
+            "points[0].serve: attacks, other stages and judged_on",
+        ),
+    ],
+)
+def test_what_cannot_be_served_is_refused_with_its_path(study_of, block, sentence):
+    with pytest.raises(SapError, match=re.escape(sentence)):
+        study_of(block)
