@@ -9,6 +9,7 @@ from sap.errors import MachineError, SapError
 from sap.evaluate.judging import judge_points
 from sap.evaluate.rows import Judged
 from sap.evaluate.runner import DomainImages, Judge, softmax
+from sap.factors import tensors_of
 from sap.serve._api import Fold
 from sap.update import Factors, Update
 from tests.made_plans import made_fold
@@ -224,6 +225,20 @@ class Endless(Update):
 
     def norm(self) -> float:
         return float("inf")
+
+
+def test_a_product_of_two_points_is_the_softmax_of_the_mean_of_their_logits(judge_of, test_images):
+    judge = judge_of()
+    update = update_of(judge.backbone.model, 2.0)
+    settings = {"kind": "product", "serve": {"weight": 0.25}, "beside": [{"kind": "zero_shot"}]}
+    points = [{"id": "both", "settings": settings}]
+    plan = made_fold(domains={"sketch": ""}, target="sketch", points=points)
+    wanted, tests = {("both", *Judged("sketch")): "0"}, {Judged("sketch"): test_images}
+    ((row, found, _),) = judge_points(plan, wanted, judge, tests, fold({}, lambda _: update), [])
+    own, other = judge.logits(test_images, update), judge.logits(test_images, None)
+    assert np.allclose(found, softmax(0.25 * own + 0.75 * other), atol=1e-5)
+    assert row["passes"] == 2
+    assert row["parameters"] == sum(tensor.numel() for entry in update.values() for tensor in tensors_of(entry))
 
 
 def test_class_features_of_a_models_own_take_the_place_of_the_frozen_ones(judge_of, test_images):
