@@ -118,6 +118,7 @@ def test_a_clients_row_is_what_peft_itself_predicts(finished):
 
 def test_a_merged_file_gives_the_same_predictions_as_the_row_in_memory(copied):
     from sap.evaluate.load import load_fold
+    from sap.evaluate.rows import Judged
     from sap.update import load_update
 
     rows, predictions, _ = rows_of(copied, "sketch")
@@ -149,7 +150,7 @@ def test_a_merged_file_gives_the_same_predictions_as_the_row_in_memory(copied):
         for key in ("domains", "clients"):
             plan[key] = {name: str(copied.folder / path) for name, path in plan[key].items()}
         judge, tests, _ = load_fold(msgspec.convert(plan, FoldPlan), "cpu", 256)
-        probabilities = judge.probabilities(tests["sketch"], update)
+        probabilities = judge.probabilities(tests[Judged("sketch")], update)
         labels = predictions["sketch/test/labels"]
         assert np.array_equal(probabilities[np.arange(len(labels)), labels], true_probability(predictions, row))
 
