@@ -20,6 +20,7 @@ CLIENT = "tests/train/test_client.py"
 IMAGES = "tests/data/test_images.py"
 HOLD = "tests/train/test_examples.py"
 LORA = "tests/clip/test_lora.py"
+SERVED = "tests/evaluate/test_runner.py"
 CHECKPOINT = "tests/clip/test_checkpoint.py"
 ANCHORS = "tests/data/test_draw_anchors.py"
 PRUNER = "tests/prune/test_pruner.py"
@@ -123,6 +124,8 @@ EFFECTS = {
     "versions.invalidate": "tests/plan/test_why.py::test_a_package_version_counts_where_the_config_says_so",
     "points.N.views": "tests/plan/test_study.py::test_equal_settings_make_one_point_with_all_views",
     "points.N.judged_on": f"{ATTACKS}::test_what_a_point_is_judged_on_is_what_its_block_says",
+    "points.N.serve": f"{SERVED}::test_a_product_of_two_points_is_the_softmax_of_the_mean_of_their_logits",
+    "points.N.beside": f"{SERVED}::test_a_product_of_two_points_is_the_softmax_of_the_mean_of_their_logits",
     "points.N.stages": f"{ATTACKS}::test_points_of_probe_and_privacy_alone_are_not_judged",
     "points.N.label": "tests/plan/test_study.py::test_a_label_is_in_the_report_but_in_no_shard",
     "points.N.seeds": f"{ATTACKS}::test_seeds_of_equal_points_add_up_and_all_seeds_win",
