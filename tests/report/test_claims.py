@@ -1,5 +1,7 @@
 """The ledger has ten claims whatever was measured; verdicts follow the rule, and what cannot be tested says why."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from sap.findings.draw_claims import draw_claims
 from sap.findings.summary import summary_page
 from sap.report.table import p_value, sample
 from sap.report.write import markdown
+from sap.stats.bed import NO_TRANSFER, TRANSFER, UNTOLD
 from sap.stats.effect import crossed_effect
 from sap.stats.verdict import NOT_TESTABLE, REFUTED, SUPPORTED, UNDERPOWERED, VERDICTS, Part
 
@@ -112,3 +115,20 @@ def test_the_figure_has_a_line_for_every_part(experiment, request):
     found = request.getfixturevalue(experiment)
     axis = draw_claims(found).axes[0]
     assert len(axis.get_yticklabels()) == len(claims_frame(found))
+
+
+def test_the_verdict_says_on_which_bed_it_was_asked_where_the_answer_depends_on_it(results, monkeypatch):
+    asked = {"C2", "C4", "C5", "C8", "C10"}
+    for bed in (TRANSFER, NO_TRANSFER, UNTOLD, ""):
+        monkeypatch.setattr(claim_effects, "bed", lambda _, bed=bed: bed)
+        frame = claims_frame(results)
+        assert set(frame.loc[frame["bed"] == bed, "claim"]) >= asked
+        headings = set(claims_table(results).frame["heading"])
+        told = {heading.split(":")[0] for heading in headings if heading.endswith(f"(where {bed})")}
+        assert told == (asked if bed in (TRANSFER, NO_TRANSFER) else set())
+
+
+def test_the_bed_is_told_by_the_pooled_model_of_the_main_table(results, bare):
+    assert claim_effects.bed(results) in (TRANSFER, UNTOLD)  # it is made to gain five points
+    without = replace(results, points=results.points[results.points["kind"] != "pooled"])
+    assert claim_effects.bed(without) == ""

@@ -4,11 +4,21 @@ import shutil
 import numpy as np
 import pytest
 
+from sap.findings.summary import summary_page
 from sap.io import save_tensors
 from sap.report.frame import load_results
 from sap.report.style import styled
 from sap.report.write import markdown
-from sap.stages.headroom.exhibits import can_show, draw_headroom, headroom_frame, headroom_table, sentence, terciles
+from sap.stages.headroom.exhibits import (
+    bed_sentence,
+    can_show,
+    draw_headroom,
+    headroom_frame,
+    headroom_table,
+    sentence,
+    terciles,
+)
+from sap.stats.bed import NO_TRANSFER, TRANSFER
 from tests.report.synthetic import DOMAINS, write_experiment
 
 
@@ -138,3 +148,17 @@ def test_the_figure_has_one_panel_per_domain(domains, tmp_path):
         figure = draw_headroom(results)
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
     assert [title.split(",")[0] for title in titles] == list(domains)
+
+
+def test_transfer_is_pooled_less_zero_shot_and_the_last_note_says_what_kind_of_bed_that_is(results):
+    frame = headroom_frame(results)
+    assert np.allclose(frame["transfer"], frame["pooled"] - frame["zero_shot"])
+    last = frame.iloc[-1]
+    assert last["transfer_low"] > 0
+    assert last["bed"] == TRANSFER
+    said = bed_sentence(last)
+    assert said.startswith("all domains: sources transfer (pooled training on the sources changes zero-shot by +")
+    assert said in headroom_table(results).notes
+    turned = {**last, "bed": NO_TRANSFER}
+    assert "whatever shrinks the update leads" in bed_sentence(turned)
+    assert f"- bed: {said}" in summary_page(results)

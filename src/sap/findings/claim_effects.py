@@ -13,6 +13,7 @@ from sap.report.outcomes import Array, draws_of, whole
 from sap.stages.compare_masks.exhibits import masks_effect
 from sap.stages.compare_towers.exhibits import towers_effect
 from sap.stages.probe.exhibits import probe_effect
+from sap.stats.bed import kind_of_bed
 from sap.stats.effect import DIFFERENCES, Effect, crossed_effect, p_above, p_below
 from sap.stats.ties import at_least, largest, snapped
 from sap.stats.verdict import Part
@@ -208,6 +209,13 @@ def room_above_zero_shot(results: Results) -> Effect | None:
             found.append(difference(results, point, reference(results, "zero_shot")))
     found = [effect for effect in found if not np.isnan(effect.estimate)]
     return found[largest({place: effect.estimate for place, effect in enumerate(found)})] if found else None
+
+
+def bed(results: Results) -> str:
+    """The kind of bed (sap.stats.bed) by the main table's pooled model; empty where it was not judged."""
+    for point in results.of_kind("pooled"):
+        return kind_of_bed(difference(results, point, reference(results, "zero_shot")))
+    return ""
 
 
 def best_client(results: Results, point: str) -> Effect:

@@ -30,6 +30,7 @@ from sap.report.table import (
     sample,
     text,
 )
+from sap.stats.bed import NO_TRANSFER, TRANSFER
 from sap.stats.effect import MISSING_EFFECT
 from sap.stats.paired import holm
 from sap.stats.verdict import NOT_TESTABLE, Part, p_of_claim, verdict
@@ -41,7 +42,8 @@ EMPTY = "This experiment holds no claims."
 class Claim:
     """`parts(results)` are its effects; `need`: all of them, or any; `room`: it is about gains, which need room.
 
-    `shown`: the figure that shows it; `rows`: the table that holds its rows.
+    `shown`: the figure that shows it; `rows`: the table that holds its rows; `bed`: the answer depends on whether the
+    sources transfer (sap.stats.bed), so the verdict says on which kind of bed it was asked.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Claim:
     shown: str
     rows: str
     room: bool = False
+    bed: bool = False
     unit: str = "points"
 
 
@@ -64,7 +67,7 @@ CLAIMS = (
     Claim(
         "C2", "plain merging loses accuracy against the best client or against zero-shot",
         "mean minus zero-shot, mean minus the client that is best on the target at the other seeds", "any",
-        effects.plain_merging, "main", "comparisons",
+        effects.plain_merging, "main", "comparisons", bed=True,
     ),
     Claim(
         "C3", "pruning by saliency makes the domain harder to read while the class stays as readable",
@@ -74,12 +77,12 @@ CLAIMS = (
     ),
     Claim(
         "C4", "SAP beats the unpruned merge on the unseen domain", "SAP minus the unpruned mean", "all",
-        effects.beats_unpruned, "main", "comparisons", room=True,
+        effects.beats_unpruned, "main", "comparisons", room=True, bed=True,
     ),
     Claim(
         "C5", "gradient saliency beats magnitude pruning and RobustMerge at the same ρ",
         "SAP minus magnitude, SAP minus RobustMerge, at equal ρ", "all",
-        effects.beats_blind, "ablation", "comparisons", room=True,
+        effects.beats_blind, "ablation", "comparisons", room=True, bed=True,
     ),
     Claim(
         "C6", "16-32 anchors are enough",
@@ -95,7 +98,7 @@ CLAIMS = (
     Claim(
         "C8", "there is no room above zero-shot",
         f"pooled and oracle LoRA minus zero-shot, less {100 * NEGLIGIBLE_ROOM:g} points", "all",
-        effects.no_room, "headroom", "headroom",
+        effects.no_room, "headroom", "headroom", bed=True,
     ),
     Claim(
         "C9", "rescaling after pruning matters", "SAP with rescaling minus SAP without, either sign", "any",
@@ -105,7 +108,7 @@ CLAIMS = (
         "C10", "pruning by saliency does more than shrinking the update",
         "SAP minus the mean at SAP's layer norms, minus the mean at the λ that the clients' validation selects, and "
         "minus a random mask, both at the mean's layer norms", "all",
-        effects.beyond_shrinkage, "shrinkage", "comparisons", room=True,
+        effects.beyond_shrinkage, "shrinkage", "comparisons", room=True, bed=True,
     ),
 )  # fmt: skip
 
@@ -114,10 +117,10 @@ def claims_frame(results: Results) -> pd.DataFrame:
     """One row per part of each claim, in the claims' order; effects are shares. A claim without data has one row.
 
     Columns: claim, says, test, part, kind, margin, effect with _low and _high, detectable, draws, seeds, images, p,
-    claim_p, claim_p_holm, verdict, why, figure, rows, unit.
+    claim_p, claim_p_holm, verdict, bed, why, figure, rows, unit.
     """
     parts, reasons = {}, {}
-    room = effects.room_above_zero_shot(results)
+    room, bed = effects.room_above_zero_shot(results), effects.bed(results)
     for claim in CLAIMS:
         try:
             parts[claim.id] = claim.parts(results)
@@ -138,6 +141,7 @@ def claims_frame(results: Results) -> pd.DataFrame:
             "claim_p": evidence[claim.id],
             "claim_p_holm": corrected[claim.id],
             "verdict": found,
+            "bed": bed if claim.bed else "",
             "why": reasons.get(claim.id, "") or _why(found, parts[claim.id]),
             "figure": f"figures/{results.plan.experiment}/{claim.shown}.png",
             "rows": f"tables/{results.plan.experiment}/{claim.rows}.csv",
@@ -153,7 +157,7 @@ def claims_table(results: Results) -> Table:
     data could have shown, and a verdict. Read the verdict first, then whether the smallest detectable effect is below
     what you would care about: a claim that is `underpowered` is neither right nor wrong here."""
     frame = claims_frame(results)
-    frame["heading"] = [f"{row.claim}: {row.says} — {row.verdict}" for row in frame.itertuples()]
+    frame["heading"] = [f"{row.claim}: {row.says} — {row.verdict}{_on(row.bed)}" for row in frame.itertuples()]
     columns = [
         Column("part", text("part", absent="–")),
         Column("claimed", _claimed),
@@ -172,6 +176,11 @@ def claims_table(results: Results) -> Table:
         "testable where the experiment lacks the data, a control failed, or there is no room above zero-shot.",
     )
     return Table(frame, columns, EMPTY, section="heading", notes=notes)
+
+
+def _on(bed: str) -> str:
+    """` (where sources transfer)`; empty where the answer does not depend on it, or nobody knows."""
+    return f" (where {bed})" if bed in (TRANSFER, NO_TRANSFER) else ""
 
 
 def _claimed(row: Mapping[str, Any]) -> str:

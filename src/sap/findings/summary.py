@@ -15,7 +15,7 @@ from sap.report.exhibit import page
 from sap.report.frame import Results
 from sap.report.table import MISSING, effect_columns, interval, is_missing, points_of, sample
 from sap.report.write import markdown_row
-from sap.stages.headroom.exhibits import BETWEEN_MERGES, headroom_frame
+from sap.stages.headroom.exhibits import BETWEEN_MERGES, bed_sentence, headroom_frame
 
 LIMITS = (
     "Domains are fixed: intervals are over anchor draws, training seeds and test images, not over data sets. "
@@ -56,8 +56,11 @@ def _setting(results: Results) -> str:
             "computed (`failed.md`); what builds on them is missing"
         )
     rooms = headroom_frame(results)
-    sentence = "" if rooms.empty else rooms["sentence"].iloc[-1]
-    return "\n".join([*lines, f"- headroom: {markdown(sentence)} {BETWEEN_MERGES}"] if sentence else lines)
+    if len(rooms):
+        last = rooms.iloc[-1]
+        lines.append(f"- headroom: {markdown(last['sentence'])} {BETWEEN_MERGES}")
+        lines.append(f"- bed: {markdown(bed_sentence(last))}")
+    return "\n".join(lines)
 
 
 def _names(names: Iterable[str]) -> str:

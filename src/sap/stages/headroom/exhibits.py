@@ -16,6 +16,7 @@ from sap.report.frame import Results
 from sap.report.style import COLOURS, INK, MUTED, TWO_COLUMNS, blank, panels, short
 from sap.report.table import Column, Table, effect_columns, interval, mean_sd, number, percent, points_of, text
 from sap.stages.headroom.copies import copies_notes
+from sap.stats.bed import READING, kind_of_bed
 from sap.stats.effect import ANSWERS, DIFFERENCES, Effect, crossed_effect
 from sap.stats.paired import detectable_difference
 from sap.stats.ties import at_least, largest
@@ -29,6 +30,7 @@ BETWEEN_MERGES = "Merges of the same clients often differ on fewer images: what 
 NOTES = (
     "Accuracy in percent on each domain's test images, [95 % interval] over seeds and images. Linear probe: on frozen "
     "features of the domain's training images. Pooled: one LoRA on all other domains' images; oracle: on its own.",
+    "Transfer: pooled minus zero-shot, in points; what the sources teach about a domain that nobody held. "
     "Room: the better of pooled and oracle minus zero-shot, in points. Terciles: accuracy on the third of the images "
     "that zero-shot aligns worst / in between / best with their true class (cosine).",
     "Differ: images that either zero-shot or pooled gets right. Detectable: smallest difference that a two-sided 5 % "
@@ -75,9 +77,9 @@ def read_headroom(results: Results) -> dict[str, Arrays]:
 def headroom_frame(results: Results) -> pd.DataFrame:
     """One row per domain with a job that is done, then `all domains` (their mean) once none lacks; shares in [0, 1].
 
-    domain, n, zero_shot, probe, pooled, oracle and room with _low and _high; of zero_shot, pooled and oracle by tercile
-    NAME__low, NAME__middle, NAME__high; differ (share of images that zero-shot or pooled alone gets right),
-    detectable_mcnemar, detectable; seeds; shows (the plan's margin can be shown), sentence.
+    domain, n, zero_shot, probe, pooled, oracle, room and transfer with _low and _high; of zero_shot, pooled and oracle
+    by tercile NAME__low, NAME__middle, NAME__high; differ (share of images that zero-shot or pooled alone gets right),
+    detectable_mcnemar, detectable; seeds; shows (the plan's margin can be shown), sentence; bed (sap.stats.bed).
     """
     found = read_headroom(results)
     margin = results.plan.margin
@@ -113,6 +115,12 @@ def sentence(domain: str, x: float, room: float, detectable: float) -> str:
     return f"{said} ({facts}), nor a larger one: that would need a room of {100 * max(2 * detectable, x):.1f}."
 
 
+def bed_sentence(row: Mapping[str, Any]) -> str:
+    """What kind of bed a row of `headroom_frame` is, and what follows for the reading of the tables."""
+    facts = f"pooled training on the sources changes zero-shot by {interval('transfer')(row)} points"
+    return f"{row['domain']}: {row['bed']} ({facts}). {READING[row['bed']]}"
+
+
 @table(
     "headroom",
     "Room above zero-shot, and the smallest effect that could be seen",
@@ -133,6 +141,7 @@ def headroom_table(results: Results) -> Table:
         Column("linear probe", percent("probe")),
         Column("pooled", interval("pooled", sign="")),
         Column("oracle", interval("oracle", sign="")),
+        Column("transfer", interval("transfer")),
         Column("room", interval("room")),
         *(Column(f"{kind.replace('_', '-')}, terciles", _by_tercile(kind)) for kind in JUDGED),
         Column("differ", percent("differ")),
@@ -140,7 +149,7 @@ def headroom_table(results: Results) -> Table:
         Column("detectable", percent("detectable")),
         Column("seeds", number("seeds")),
     ]
-    said = () if frame.empty else tuple(frame["sentence"])
+    said = () if frame.empty else (*frame["sentence"], bed_sentence(frame.iloc[-1]))
     return Table(frame, columns, EMPTY, notes=(*said, *copies_notes(results), *NOTES))
 
 
@@ -155,7 +164,7 @@ def _record(domain: str, parts: Sequence[Arrays], margin: float) -> dict[str, An
     seeds, n = change.seeds, sum(len(arrays["labels"]) for arrays in parts)
     differ = np.mean([np.abs(arrays["pooled"] - arrays["zero_shot"]).mean() for arrays in parts])
     record: dict[str, Any] = {"domain": domain, "n": n}
-    for name, effect in (accuracies | {"room": room}).items():
+    for name, effect in (accuracies | {"room": room, "transfer": change}).items():
         record |= effect_columns(name, effect)
     for kind in JUDGED:
         thirds = [[arrays[kind][..., rows].mean() for rows in terciles(arrays["alignment"])] for arrays in parts]
@@ -167,6 +176,7 @@ def _record(domain: str, parts: Sequence[Arrays], margin: float) -> dict[str, An
         "seeds": seeds,
         "shows": can_show(margin, room.estimate, change.detectable),
         "sentence": sentence(domain, margin, room.estimate, change.detectable),
+        "bed": kind_of_bed(change),
     }
 
 
