@@ -42,6 +42,9 @@ def config_schema() -> dict[str, Any]:
     block = schema_of(PointOptions)
     block["properties"] |= block_schema()
     block["properties"]["stages"]["items"]["enum"] = [stage.name for stage in stages().values() if stage.takes]
+    kinds = serving.describe()
+    references = schema["properties"]["evaluate"]["properties"]["references"]["items"]
+    references["enum"] = [name for name, kind in kinds.items() if kind["group"]]
     blocks = {"items": {"$ref": "#/$defs/block"}}
     schema["properties"]["points"] = {
         "type": ["object", "array"],
@@ -58,7 +61,7 @@ def config_schema() -> dict[str, Any]:
             "merge": merging.describe(),
             "criteria": pruning.describe(),
             "attacks": attacking.describe(),
-            "kinds": serving.describe(),
+            "kinds": kinds,
         },
     }
 

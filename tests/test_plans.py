@@ -1,10 +1,12 @@
 """A plan is read as the type that its job expects, from a file that is what it was written as."""
 
+import dataclasses
+
 import pytest
 
 from sap import io
 from sap.errors import SapError
-from sap.plans import FoldPlan, PointPlan, as_json, read_plan
+from sap.plans import FoldPlan, PointPlan, PublicPlan, as_json, parts, read_plan
 from sap.stages.compare_masks.plan import MasksPlan
 
 PLAN = FoldPlan(
@@ -61,3 +63,14 @@ def test_a_plan_waits_for_everything_that_it_names_once():
     assert PLAN.inputs() == [
         f"{folder}/meta.json" for folder in ("b", "c", "d/photo", "t/sketch", "t/pooled", "g/sketch")
     ]
+    more = {"anchors": {"g": "a"}, "statistics": {"s": {"sketch": "m"}}, "poisoned": {"sketch": {"flip": "x"}}}
+    plan = dataclasses.replace(PLAN, **more, oracle="t/oracle", public=PublicPlan(anchors="p", size=1))
+    there = {f"{folder}/meta.json" for folder in ("a", "m", "x", "t/oracle", "p")}
+    assert set(plan.inputs()) == set(PLAN.inputs()) | there
+
+
+def test_the_parts_of_a_point_are_itself_and_whatever_it_is_served_with():
+    inner = {"kind": "zero_shot"}
+    settings = {"kind": "product", "beside": [{"kind": "product", "beside": [inner, inner]}]}
+    assert list(parts(settings)) == [settings, settings["beside"][0], inner, inner]
+    assert list(parts(inner)) == [inner]

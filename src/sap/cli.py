@@ -43,6 +43,9 @@ def run(main: Callable[[argparse.Namespace], None], parse_args: Callable[[], arg
         is_job = getattr(args, "out", None) and (getattr(args, "plan", None) or getattr(args, "code", None))
         with heartbeat(args.out, Path(sys.argv[0]).stem) if is_job else nullcontext():
             main(args)
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read along has seen enough, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         sentence = str(error) if isinstance(error, SapError) else not_written(error) or out_of_memory(error)
         if not sentence:

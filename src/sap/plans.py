@@ -139,7 +139,7 @@ class FoldPlan(ModelPlan):
 @dataclass(frozen=True, kw_only=True)
 class Shown:
     """One point as tables and figures know it: `attack` is its name, empty where it is clean; `seeds` None is all;
-    `group` and `images` are those of its kind (sap.serve)."""
+    `group`: of its kind (sap.serve); `images`: whose images a ceiling in it was trained on."""
 
     id: str
     settings: dict[str, Any]

@@ -52,4 +52,4 @@ def unknown(kind: str, name: object, known: Mapping[str, object] | list[str]) ->
     hint = f" Did you mean '{close[0]}'?" if close else ""
     shown = list(known) if len(known) <= SHOWN else (close or list(known)[:SHOWN])
     others = f" and {len(known) - len(shown)} others" if len(shown) < len(known) else ""
-    return f"unknown {kind} '{name}'.{hint} Known: {', '.join(shown)}{others}."
+    return f"unknown {kind} '{name}'.{hint} Known: {', '.join(shown) or 'none'}{others}."

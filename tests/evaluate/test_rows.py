@@ -1,5 +1,6 @@
 """Rows stay, are recomputed when what they depend on changes, and never point at missing predictions."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from sap.errors import SapError
 from sap.evaluate.rows import Judged, RowStore, name_of, row_keys
 from sap.io import digest_file, load_tensors, read_jsonl, write_text
+from sap.plans import PublicPlan
 from sap.provenance import save_meta
 from tests.made_plans import made_fold
 
@@ -187,6 +189,18 @@ def plan(tmp_path):
             },
             {"id": "zero", "settings": {"kind": "zero_shot"}, "code": "c"},
             {"id": "pool", "settings": {"kind": "pooled"}, "reads": ["pooled"], "code": "c"},
+            {
+                "id": "both",
+                "settings": {
+                    "kind": "product",
+                    "beside": [
+                        {"kind": "merge", "saliency": "cosine-0-0123456789"},
+                        {"kind": "merge", "measured": {"gram": "gram-client-0123456789"}},
+                    ],
+                },
+                "reads": MERGE,
+                "code": "c",
+            },
         ],
     )
 
@@ -199,20 +213,21 @@ def test_seen_domains_are_judged_for_the_points_that_ask_for_them(plan):
         ("regmean", "a", "test"),
         ("zero", "a", "test"),
         ("pool", "a", "test"),
+        ("both", "a", "test"),
     }
 
 
-EVERY = {"mean", "sap", "regmean", "zero", "pool"}
+EVERY = {"mean", "sap", "regmean", "zero", "pool", "both"}
 
 
 @pytest.mark.parametrize(
     ("file", "changed"),
     [
-        ("b/adapter_model.safetensors", {"mean", "sap", "regmean"}),
-        ("b/adapter_config.json", {"mean", "sap", "regmean"}),
+        ("b/adapter_model.safetensors", {"mean", "sap", "regmean", "both"}),
+        ("b/adapter_config.json", {"mean", "sap", "regmean", "both"}),
         ("b/train.jsonl", set()),
-        ("g/gradients.safetensors", {"sap"}),
-        ("s/statistics.safetensors", {"regmean"}),
+        ("g/gradients.safetensors", {"sap", "both"}),
+        ("s/statistics.safetensors", {"regmean", "both"}),
         ("pooled/adapter_model.safetensors", {"pool"}),
         ("data-b/index.csv", {"mean"}),
         ("data-a/index.csv", EVERY),
@@ -232,7 +247,7 @@ def test_another_sample_count_of_an_upload_judges_its_merges_again(plan, tmp_pat
     before = row_keys(plan)
     save_meta(tmp_path / "b", {"stage": "train_client", "sample_count": 11})
     after = row_keys(plan)
-    assert {name[0] for name in before if before[name] != after[name]} == {"mean", "sap", "regmean"}
+    assert {name[0] for name in before if before[name] != after[name]} == {"mean", "sap", "regmean", "both"}
 
 
 def test_a_meta_that_lacks_a_digest_is_named(plan, tmp_path):
@@ -241,3 +256,23 @@ def test_a_meta_that_lacks_a_digest_is_named(plan, tmp_path):
         SapError, match=r"pooled/meta\.json is damaged .*no digest of .*adapter_model.*Delete the folder"
     ):
         row_keys(plan)
+
+
+def test_another_seed_judges_every_merge_again_and_nothing_else(plan):
+    before, after = row_keys(plan), row_keys(dataclasses.replace(plan, seed=7))
+    assert {name[0] for name in before if before[name] != after[name]} == {"mean", "sap", "regmean", "both"}
+
+
+def test_the_patch_counts_for_images_that_bear_it_and_the_anchors_for_validation_images(plan, tmp_path):
+    asked = [dataclasses.replace(point, judged_on=("triggered", "selection")) for point in plan.points[:1]]
+    write_text(tmp_path / "public/anchors.safetensors", "anchors")
+    save_meta(tmp_path / "public", {"stage": "draw_anchors"})
+    public = PublicPlan(anchors=str(tmp_path / "public"), size=4)
+    plan = dataclasses.replace(plan, points=tuple(asked), public=public, patch_size=0.2)
+    before, after = row_keys(plan), row_keys(dataclasses.replace(plan, patch_size=0.3))
+    assert {name[2] for name in before if before[name] != after[name]} == {"triggered"}
+    write_text(tmp_path / "public/anchors.safetensors", "others")
+    save_meta(tmp_path / "public", {"stage": "draw_anchors"})
+    after = row_keys(plan)
+    assert {name[2] for name in before if before[name] != after[name]} == {"validation"}
+    assert {name[2] for name in before} == {"test", "triggered", "validation"}

@@ -142,12 +142,11 @@ def test_ensembles_average_probabilities_or_logits(judge_of, test_images):
     plan = made_fold(clients={"a": "", "b": ""}, domains={"sketch": ""}, target="sketch", points=points)
     trained = {name: update_of(judge.backbone.model, size) for name, size in (("a", 0.5), ("b", 2.0))}
     wanted = {(point["id"], *Judged("sketch")): "0" for point in points}
-    found = {
-        row["point"]: probabilities
-        for row, probabilities, _ in judge_points(
-            plan, wanted, judge, {Judged("sketch"): test_images}, fold(trained), []
-        )
-    }
+    rows = list(judge_points(plan, wanted, judge, {Judged("sketch"): test_images}, fold(trained), []))
+    found = {row["point"]: probabilities for row, probabilities, _ in rows}
+    entries = [entry for update in trained.values() for entry in update.values()]
+    kept = sum(tensor.numel() for entry in entries for tensor in tensors_of(entry))
+    assert [(row["passes"], row["parameters"]) for row, _, _ in rows] == [(2, kept)] * 2
     logits = [judge.logits(test_images, update) for update in trained.values()]
     assert np.allclose(found["ensemble"], (softmax(logits[0]) + softmax(logits[1])) / 2, atol=1e-6)
     assert np.allclose(found["ensemble_logits"], softmax((logits[0] + logits[1]) / 2), atol=1e-6)
@@ -237,8 +236,13 @@ def test_a_product_of_two_points_is_the_softmax_of_the_mean_of_their_logits(judg
     ((row, found, _),) = judge_points(plan, wanted, judge, tests, fold({}, lambda _: update), [])
     own, other = judge.logits(test_images, update), judge.logits(test_images, None)
     assert np.allclose(found, softmax(0.25 * own + 0.75 * other), atol=1e-5)
-    assert row["passes"] == 2
-    assert row["parameters"] == sum(tensor.numel() for entry in update.values() for tensor in tensors_of(entry))
+    kept = sum(tensor.numel() for entry in update.values() for tensor in tensors_of(entry))
+    assert (row["passes"], row["parameters"]) == (2, kept)
+    nested = {"kind": "product", "serve": {"weight": 0.5}, "beside": [settings]}
+    plan = made_fold(domains={"sketch": ""}, target="sketch", points=[{"id": "both", "settings": nested}])
+    ((row, found, _),) = judge_points(plan, wanted, judge, tests, fold({}, lambda _: update), [])
+    assert np.allclose(found, softmax(0.625 * own + 0.375 * other), atol=1e-5)
+    assert (row["passes"], row["parameters"]) == (3, 2 * kept)
 
 
 def test_class_features_of_a_models_own_take_the_place_of_the_frozen_ones(judge_of, test_images):

@@ -5,6 +5,7 @@ import copy
 import pytest
 import yaml
 from snakemake.cli import parse_config
+from snakemake.settings.types import ConfigSettings
 from snakemake.utils import update_config
 
 from sap.errors import SapError
@@ -20,15 +21,18 @@ OVERLAYS = [
 ]
 
 
-@pytest.mark.parametrize("count", range(len(OVERLAYS) + 1))
-def test_overlays_are_merged_as_by_snakemake(tmp_path, count):
+GROUPS = [{"points": [{"merge": "sum"}]}, {"points": {"mine": [{"merge": "ties"}]}}]  # the list is gone before the base
+
+
+@pytest.mark.parametrize("overlays", [*(OVERLAYS[:count] for count in range(len(OVERLAYS) + 1)), GROUPS])
+def test_overlays_are_merged_as_by_snakemake(tmp_path, overlays):
     paths = []
-    for number, content in enumerate([BASE, *OVERLAYS[:count]]):
+    base = BASE | {"points": {"averages": [{"merge": "mean"}]}}
+    for number, content in enumerate([base, *overlays]):
         paths.append(tmp_path / f"{number}.yaml")
         paths[-1].write_text(yaml.safe_dump(content), encoding="utf-8")
-    expected = copy.deepcopy(BASE)
-    for overlay in OVERLAYS[:count]:
-        update_config(expected, copy.deepcopy(overlay))
+    expected = copy.deepcopy(base)
+    update_config(expected, ConfigSettings(configfiles=paths[1:])._get_overwrite_config())
     assert read_config(paths[1:], paths[0]) == expected
 
 

@@ -67,6 +67,19 @@ def test_what_a_point_beside_reads_is_prepared_and_in_the_plan(study_of):
     assert needs["both: mean + regmean, measured on clients"] == ("gram",)
 
 
+def test_a_point_beside_a_ceiling_says_whose_images_that_was_trained_on(study_of):
+    study = study_of({"serve": "both", "beside": {"serve": "oracle"}}, {"merge": "mean"})
+    shown = {point.label: (point.group, point.images) for point in report_plan(study).points}
+    assert shown["both: mean + in-domain oracle"] == ("", "target's images")
+    assert shown["mean"] == ("", "")
+
+
+def test_a_config_names_what_is_registered_as_a_floor_or_a_ceiling(study_of):
+    kinds = {name for name, kind in schema()["$defs"]["kinds"].items() if kind["group"]}
+    declared = schema()["properties"]["evaluate"]["properties"]["references"]["items"]["enum"]
+    assert set(declared) == kinds == {"zero_shot", "client", "ensemble", "ensemble_logits", "pooled", "oracle"}
+
+
 def test_a_ceiling_beside_a_point_is_trained_whoever_else_asks_for_it(study_of):
     block = {"serve": "both", "beside": {"serve": "pooled"}}
     quiet = {"evaluate": {"references": ["zero_shot"]}, "evidence": {"headroom": False}}
@@ -93,6 +106,17 @@ def test_a_ceiling_beside_a_point_is_trained_whoever_else_asks_for_it(study_of):
             {"serve": "both", "beside": {"criterion": "taylor_absolute", "anchor_size": 9}},
             "points[0].beside[0].anchor_size must be one of anchors.sizes",
         ),
+        ({"serve": {"weight": 1}}, "points[0].serve: kind is missing. Write {kind: name, option: value}."),
+        ({"serve": {"kind": ["both"]}}, "points[0].serve: unknown kind of model"),
+        ({"views": [["main"]]}, "points[0].views"),
+        ({"views": {"main": 1}}, "points[0].views"),
+        ({"judged_on": []}, "points[0].judged_on: [] and no stages leave nothing to do with these points."),
+        ({"serve": "routed", "views": "sweep"}, "points[0].views: what is served as routed is shown in the main table"),
+        (
+            {"serve": "both", "beside": {"merge": "ties", "attack": "sign_flip"}},
+            "points[0].beside[0].attack is said by the point around it.",
+        ),
+        ({"serve": "both", "beside": {"judged_on": "clients"}}, "points[0].beside[0].judged_on is said by the point"),
         ({"serve": "routed", "stages": "probe"}, "points[0].serve: attacks, other stages and judged_on: everyone see"),
         ({"serve": "routed", "judged_on": "everyone"}, "points[0].serve: attacks, other stages and judged_on"),
         (

@@ -8,9 +8,11 @@ import pytest
 
 from sap.errors import SapError
 from sap.io import load_tensors, save_tensors
+from sap.plans import Shown
 from sap.report.effects import accuracy, difference, paired
 from sap.report.frame import load_results
 from sap.report.outcomes import draws_of
+from sap.report.readers import points
 
 
 @pytest.fixture
@@ -96,3 +98,18 @@ def test_predictions_of_another_writing_are_refused(copy):
     spoilt = results.rows[results.rows["shard"] == str(path)].iloc[0]
     with pytest.raises(SapError, match="does not hold the predictions of its rows"):
         load_results(copy).outcomes.read(spoilt["point"], spoilt["target"], spoilt["seed"])
+
+
+def test_points_that_are_served_otherwise_are_no_draws_of_one_another():
+    def shown(name, draw, weight, other):
+        merged = {"criterion": "taylor_absolute", "prune_ratio": 0.5, "merge": {"method": "mean"}, "anchor_draw": draw}
+        settings = {"kind": "product", **merged, "serve": {"weight": weight}, "beside": [other]}
+        return Shown(id=name, settings=settings, label=name, family="served")
+
+    zero, ties = {"kind": "zero_shot"}, {"kind": "merge", "merge": {"method": "ties"}, "anchor_size": 8}
+    listed = [shown("a", 0, 0.3, zero), shown("b", 1, 0.3, zero), shown("c", 0, 0.7, zero), shown("d", 1, 0.3, ties)]
+    frame = points(listed)
+    assert draws_of(frame, "a") == ["a", "b"]
+    assert draws_of(frame, "c") == ["c"]
+    assert draws_of(frame, "d") == ["d"]
+    assert frame.loc["d", "anchor_size"] == 8  # its own merge reads no anchors

@@ -11,11 +11,13 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from sap.errors import SapError
 from sap.findings.ablation import ablation_frame
+from sap.findings.main import CEILING, CEILINGS, main_frame
 from sap.io import read_jsonl, sealed, write_csv
 from sap.report.catalogue import TABLES, files_of
 from sap.report.exhibit import Exhibit
 from sap.report.frame import load_results
 from sap.report.make import make_exhibits
+from sap.report.readers import points
 from sap.report.write import write_table
 from sap.stages.audit.exhibits import audit_frame, heaviest
 from tests.report.synthetic import DOMAINS, write_experiment
@@ -426,3 +428,16 @@ def test_numbers_do_not_depend_on_the_threads_that_a_user_has(stage, bare, tmp_p
         assert {library["num_threads"] for library in threadpool_info()} == {2}
         make_exhibits(stage, bare, tmp_path)
     assert set(threads) == {1}
+
+
+def test_what_a_ceiling_is_part_of_stands_among_the_ceilings_with_its_mark(results):
+    name = "served with an oracle"
+    marked = [
+        dataclasses.replace(point, label=name, images="target's images") if point.label == "ties of updates" else point
+        for point in results.plan.points
+    ]
+    frame = main_frame(dataclasses.replace(results, points=points(marked)))
+    row = frame.set_index("method").loc[name]
+    assert (row["group"], row["mark"], row["reads"]) == (CEILINGS, CEILING, "target's images")
+    assert np.isnan(row["upload_bytes"])
+    assert list(frame["method"]).count(name) == 1

@@ -12,7 +12,6 @@ class EvaluateOptions:
         ("zero_shot", "client", "ensemble", "ensemble_logits", "pooled", "oracle"),
         "floors and ceilings: zero-shot, each client alone, output ensembles (mean of probabilities, mean of logits), "
         "pooled-source LoRA, in-domain oracle",
-        choices=("zero_shot", "client", "ensemble", "ensemble_logits", "pooled", "oracle"),
     )
     precision: str = option(
         "auto",

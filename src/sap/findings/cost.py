@@ -18,11 +18,7 @@ NOTES = (
 )
 TRAINEES = {"client": "client training", "pooled": "pooled-source training", "oracle": "oracle training"}
 PER_CLIENT = {"score_client": "saliency of one client", "measure": "statistics of one client"}
-EVALUATED = {
-    "merge": "evaluation, merged",
-    "ensemble": "evaluation, ensemble",
-    "ensemble_logits": "evaluation, ensemble",
-}
+EVALUATED = {"merge": "evaluation, merged"}
 COLUMNS = [
     "stage", "jobs", "seconds", "seconds_sd", "seconds_total", "peak_memory_bytes", "upload_bytes", "samples", "device",
 ]  # fmt: skip
@@ -46,7 +42,8 @@ def cost_frame(results: Results) -> pd.DataFrame:
         jobs = results.costs(stage)
         if len(jobs):
             records.append(_stage(name, jobs))
-    for stage, rows in results.rows.groupby(results.rows["kind"].map(EVALUATED).fillna("evaluation, one model")):
+    several = results.rows["passes"].gt(1).map({True: "evaluation, several models", False: "evaluation, one model"})
+    for stage, rows in results.rows.groupby(results.rows["kind"].map(EVALUATED).fillna(several)):
         records.append(_stage(stage, rows))
     return pd.DataFrame(records, columns=COLUMNS)
 

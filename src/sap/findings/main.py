@@ -71,24 +71,20 @@ def main_frame(results: Results) -> pd.DataFrame:
             add("client alone (mean)", FLOORS, alone[0], upload=upload)
         for point, label in floors["label"].items() if kind != "client" else ():
             add(label, FLOORS, grid(results, point), point, upload=0.0 if kind == "zero_shot" else upload)
-    families = list(FAMILIES)
+    families, ceilings = list(FAMILIES), list[tuple[str, dict[str, Any]]]()
     for point in sorted(results.served_in("main"), key=lambda p: families.index(results.points.loc[p, "family"])):
         settings = results.points.loc[point]
-        anchors = (settings["anchor_size"] or "all") if uses_anchors(results, point) else 0
-        add(
-            settings["label"],
-            FAMILIES[settings["family"]],
-            grid(results, point),
-            point,
-            upload=upload + statistics_bytes(results, point),
-            anchors=anchors,
-            selection="fixed",
-        )
+        ledger: dict[str, Any] = {"anchors": (settings["anchor_size"] or "all") if uses_anchors(results, point) else 0}
+        if settings["images"]:  # a ceiling is part of it
+            ceilings.append((point, ledger))
+            continue
+        ledger |= {"upload": upload + statistics_bytes(results, point), "selection": "fixed"}
+        add(settings["label"], FAMILIES[settings["family"]], grid(results, point), point, **ledger)
     if alone:
         add("best client", CEILINGS, alone[1], mark=ORACLE_SELECTION, upload=upload, selection="oracle")
-    for point in results.references("ceiling"):
-        reads = results.points.loc[point, "images"]
-        add(results.points.loc[point, "label"], CEILINGS, grid(results, point), point, mark=CEILING, reads=reads)
+    for point, ledger in [*((point, {}) for point in results.references("ceiling")), *ceilings]:
+        ledger["reads"] = results.points.loc[point, "images"]
+        add(results.points.loc[point, "label"], CEILINGS, grid(results, point), point, mark=CEILING, **ledger)
     return pd.DataFrame(records)
 
 
@@ -134,8 +130,9 @@ def main_table(results: Results, controls: bool = True) -> Table:
 
 
 def pruned(row: pd.Series) -> bool:
-    """True for a row of a pruned point that is no control of another."""
-    return not is_missing(row["criterion"]) and row["criterion"] != "none" and row["control"] == "none"
+    """True for a row of a pruned merge that is no control of another."""
+    named = row["kind"] == "merge" and not is_missing(row["criterion"])
+    return named and row["criterion"] != "none" and row["control"] == "none"
 
 
 def beyond_cell(row: pd.Series) -> str:
@@ -160,10 +157,11 @@ def statistics_bytes(results: Results, point: str) -> float:
 
 
 def served_cost(results: Results, point: str | None) -> dict[str, float]:
-    """`passes` and `parameters` of what is served, means over its rows; a client alone is one update in the weights."""
+    """`passes` and `parameters` of what is served, means over folds that hold a domain out; a client alone is one
+    update in the weights."""
     if point is None:
         return {"passes": 1.0, "parameters": 0.0}
-    rows = results.rows[results.rows["point"] == point]
+    rows = results.rows[(results.rows["point"] == point) & (results.rows["domain"] == results.rows["target"])]
     return {name: rows[name].astype(float).mean() for name in ("passes", "parameters")}
 
 

@@ -45,7 +45,7 @@ def resolved_blocks(points: Any) -> dict[str, Block]:
 def _written(points: Any) -> Iterator[tuple[str, Any]]:
     """(path, block) of every block; a group that an overlay sets to null has none."""
     groups = {f"points.{name}": blocks for name, blocks in points.items()} if isinstance(points, Mapping) else None
-    for path, blocks in (groups or {"points": points}).items():
+    for path, blocks in ({"points": points} if groups is None else groups).items():
         if blocks is None and groups:
             continue
         if not isinstance(blocks, list):
@@ -75,8 +75,9 @@ def _resolved(block: Any, where: str) -> Block:
     for name, field in declared["properties"].items():
         if field["type"] == "array" and name in listed and not isinstance(listed[name], list):
             listed[name] = [listed[name]]
-    for word in listed.get("views", ()):
-        if word in MOVED:
+    views = listed.get("views", ())
+    for word in views if isinstance(views, list) else ():
+        if isinstance(word, str) and word in MOVED:
             raise SapError(f"{where}.views: {word} is no view any more. Write {MOVED[word]}.")
     validate(listed, declared, where)
     filled = with_defaults(listed, declared)
@@ -100,9 +101,10 @@ def _named(given: Any, where: str, key: str, path: str) -> dict[str, Any]:
     `where` names the declarations ($defs of the schema): `merge`, or `attacks` or `kinds`, where `key` is `kind`.
     """
     given = {key: given} if isinstance(given, str) else dict(given)
-    name = given.pop(key, None)
-    known = schema()["$defs"][where]
-    if name not in known:
+    if key not in given:
+        raise SapError(f"{path}: {key} is missing. Write {{{key}: name, option: value}}.")
+    name, known = given.pop(key), schema()["$defs"][where]
+    if not isinstance(name, str) or name not in known:
         raise SapError(f"{path}: {unknown(_CALLED[where], name, known)}")
     validate(given, known[name]["options"], f"{path} ({name})")
     return {key: name, **with_defaults(given, known[name]["options"])}
@@ -120,7 +122,13 @@ def _unserved(block: Block, inside: bool = False) -> Iterator[str]:
         yield f".serve: {kind} is one client's model, and a point has none. Leave it to evaluate.references."
     if kind != "merge" and (block["attack"] != ["none"] or block["stages"] or "everyone" in block["judged_on"]):
         yield f".serve: attacks, other stages and judged_on: everyone see merges, and this is served as {kind}."
+    if kind != "merge" and block["views"] != ["main"] and not inside:
+        yield f".views: what is served as {kind} is shown in the main table alone, got {block['views']}. Write main."
+    defaults = {name: field["default"] for name, field in schema()["$defs"]["block"]["properties"].items()}
     for number, other in enumerate(block["beside"]):
+        for name in ("attack", "views", "judged_on", "stages", "label", "seeds"):
+            if other[name] != defaults[name]:
+                yield f".beside[{number}].{name} is said by the point around it. Leave it out."
         wide = [name for name in SWEPT if len(other[name]) != 1]
         if wide:
             yield f".beside[{number}].{wide[0]} must have one value, got {other[wide[0]]}."
@@ -151,6 +159,8 @@ def _unread(block: Block, settings: Mapping[str, Any]) -> Iterator[str]:
 
 def _unshown(block: Block, settings: Mapping[str, Any]) -> Iterator[str]:
     """Where and when the block's points are judged and shown, and cannot be."""
+    if not block["judged_on"] and not block["stages"]:
+        yield ".judged_on: [] and no stages leave nothing to do with these points. Name a stage, or drop the block."
     if "selection" in block["judged_on"] and settings["data"]["split"]["val"] == 0:
         yield (
             ".judged_on: selection reads validation images, and data.split.val is 0. Raise it, or leave out the word."

@@ -20,15 +20,17 @@ def base_config() -> Path:
 def read_config(
     overlays: Sequence[str | Path], base: str | Path | None = None, values: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """`base` with each overlay and then `values` (see `with_values`) on top: mappings merge, anything else replaces.
+    """`base` with the overlays and then `values` (see `with_values`) on top: mappings merge, anything else replaces.
 
+    As in Snakemake the overlays are merged with one another first: a list that a later overlay's mapping replaces is
+    gone before the base is seen.
     Without `base` it is `base_config()`. Raises SapError for a file that is missing or is no YAML mapping, and for a
     value that is no YAML.
     """
-    config: dict[str, Any] = {}
-    for path in (base or base_config(), *overlays):
-        config = _merged(config, _read(path))
-    return with_values(config, values)
+    above: dict[str, Any] = {}
+    for path in overlays:
+        above = _merged(above, _read(path))
+    return with_values(_merged(_read(base or base_config()), above), values)
 
 
 def on_shipped(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from sap.plan.points import Point, attack_of, family_of, read_by
 from sap.plan.schema import schema
 from sap.plan.study import Study
 from sap.plan.trainees import Trainee
-from sap.plans import LeftOut, ReportPlan, ShardRows, Shown, Training
+from sap.plans import LeftOut, ReportPlan, ShardRows, Shown, Training, parts
 
 
 def report_plan(study: Study) -> ReportPlan:
@@ -59,7 +59,7 @@ def report_plan(study: Study) -> ReportPlan:
 
 
 def _shown(point: Point) -> Shown:
-    defs = schema()["$defs"]
+    defs, read = schema()["$defs"], list(parts(point.settings))
     return Shown(
         id=point.id,
         settings=dict(point.settings),
@@ -72,7 +72,8 @@ def _shown(point: Point) -> Shown:
         stages=point.stages,
         needs=tuple(sorted(read_by(point.settings, defs))),
         family=family_of(point.settings, defs),
-        **{name: defs["kinds"][point.settings["kind"]][name] for name in ("group", "images")},
+        group=defs["kinds"][point.settings["kind"]]["group"],
+        images=", ".join(dict.fromkeys(filter(None, (defs["kinds"][part["kind"]]["images"] for part in read)))),
     )
 
 

@@ -13,7 +13,7 @@ from sap.escape import plain_cell
 from sap.evaluate.rows import name_of
 from sap.failures import handed_back
 from sap.io import canonical, read_meta, sealed_rows, verified
-from sap.plans import ReportPlan, Shown, Training
+from sap.plans import ReportPlan, Shown, Training, parts
 from sap.setting import FIELDS
 
 ATTACK_FACTS = ["attacker_weight", "attacker_norm", "attacker_kept", "honest_kept"]
@@ -24,7 +24,7 @@ ROW_COLUMNS = [
 ]  # fmt: skip
 SETTING_COLUMNS = [name for name in FIELDS if name not in ("merge", "attack", "attackers")]
 _SHOWN = ("attack", "attackers", "seeds", "label", "group", "images", "views", "judged_on", "stages", "needs", "family")
-POINT_COLUMNS = [*_SHOWN, "kind", "client", "merge", "merge_key", *SETTING_COLUMNS]
+POINT_COLUMNS = [*_SHOWN, "kind", "client", "served", "merge", "merge_key", *SETTING_COLUMNS]
 AUDIT_COLUMNS = [
     "point", "target", "seed", "layer", "coefficients", "unexplained", "cross", "denominator", "norm_ratio", "energy",
     "survivors", "order", "scale", "rank", "upload_bytes",
@@ -51,10 +51,14 @@ def points(points: Sequence[Shown]) -> pd.DataFrame:
             record["control"] = record["control"] or "none"  # a plan leaves out what cannot matter
             if not record["prune_ratio"]:
                 record["criterion"] = "none"  # nothing is cut, whatever would have ranked the entries
+        sizes = [part["anchor_size"] for part in parts(settings) if "anchor_size" in part]
+        served = {name: settings[name] for name in ("serve", "beside") if name in settings}
         records.append(
             {
                 **record,
                 **{name: getattr(point, name) for name in _SHOWN},
+                "anchor_size": max(sizes, default=None),
+                "served": canonical(served) if served else None,
                 "merge": merge and _merge_label(merge, with_options=len(spread[merge["method"]]) > 1),
                 "merge_key": merge and canonical(merge),
             }
