@@ -101,6 +101,7 @@ def test_seeds_of_equal_points_add_up_and_all_seeds_win(config):
 
 def test_what_a_point_is_judged_on_is_what_its_block_says(config):
     blocks = [{"scale": scale, "judged_on": words} for scale, words in ((1.0, "target"), (2.0, "clients"), (3.0, []))]
+    blocks[2]["stages"] = "probe"
     study = study_of(config, *blocks, {"scale": 1.0, "views": "path", "judged_on": "everyone"})
     owed = rows_owed(study, study.targets[0], 0, 0)
     assert [point.judged_on for point in study.points] == [("target", "everyone"), ("target", "clients"), ()]
