@@ -173,7 +173,7 @@ def beyond_shrinkage(results: Results) -> list[Part]:
     random = variant(results, sap, "random mask at the mean's layer norms", criterion="random", **same)
     selected = selected_correct(results, "unpruned", "client")
     if selected is None:
-        raise NotTestable("the experiment has no candidates of λ (view select)")
+        raise NotTestable("the experiment has no candidates of λ (view selection)")
     return [
         Part("SAP − mean at its norms", difference(results, sap, control), "greater", margin(results)),
         Part("SAP − mean at the selected λ", against(results, sap, selected), "greater", margin(results)),
