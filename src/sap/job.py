@@ -18,7 +18,6 @@ def job_parser(doc: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("--plan", required=True, help="what the job reads: results/plans/STAGE-*.json")
     parser.add_argument("--code", default="", help="fingerprint of the stage's code, for meta.json")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the rule")
     parser.add_argument("--out", type=Path, required=True, help="the job's folder, results/STAGE/ID/JOB")
     return parser
 

@@ -117,6 +117,11 @@ def test_a_ceiling_beside_a_point_is_trained_whoever_else_asks_for_it(study_of):
             "points[0].beside[0].attack is said by the point around it.",
         ),
         ({"serve": "both", "beside": {"judged_on": "clients"}}, "points[0].beside[0].judged_on is said by the point"),
+        ({"serve": "routed", "merge": "ties"}, "points[0].merge is a setting of a merge, and routed reads none."),
+        (
+            {"serve": "both", "beside": {"serve": "zero_shot", "scale": 0.5}},
+            "points[0].beside[0].scale is a setting of a merge, and zero_shot reads none.",
+        ),
         ({"serve": "routed", "stages": "probe"}, "points[0].serve: attacks, other stages and judged_on: everyone see"),
         ({"serve": "routed", "judged_on": "everyone"}, "points[0].serve: attacks, other stages and judged_on"),
         (

@@ -159,6 +159,8 @@ def test_transfer_is_pooled_less_zero_shot_and_the_last_note_says_what_kind_of_b
     said = bed_sentence(last)
     assert said.startswith("all domains: sources transfer (pooled training on the sources changes zero-shot by +")
     assert said in headroom_table(results).notes
+    unknown = {**last, "transfer": np.nan}
+    assert bed_sentence(unknown).startswith("all domains: whether the sources transfer is not known yet")
     turned = {**last, "bed": NO_TRANSFER}
     assert "whatever shrinks the update leads" in bed_sentence(turned)
     assert f"- bed: {said}" in summary_page(results)

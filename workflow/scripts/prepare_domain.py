@@ -7,7 +7,9 @@ from sap.job import Task, job_parser
 
 
 def parse_args() -> argparse.Namespace:
-    return job_parser(__doc__).parse_args()
+    parser = job_parser(__doc__)
+    parser.add_argument("--threads", type=int, default=1, help="images decoded at the same time")
+    return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:

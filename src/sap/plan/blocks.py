@@ -125,6 +125,9 @@ def _unserved(block: Block, inside: bool = False) -> Iterator[str]:
     if kind != "merge" and block["views"] != ["main"] and not inside:
         yield f".views: what is served as {kind} is shown in the main table alone, got {block['views']}. Write main."
     defaults = {name: field["default"] for name, field in schema()["$defs"]["block"]["properties"].items()}
+    for name in SWEPT if "merge" not in kinds[kind]["reads"] else ():
+        if block[name] != defaults[name]:
+            yield f".{name} is a setting of a merge, and {kind} reads none. Leave it out."
     for number, other in enumerate(block["beside"]):
         for name in ("attack", "views", "judged_on", "stages", "label", "seeds"):
             if other[name] != defaults[name]:

@@ -26,12 +26,6 @@ GROUPS = ("", "floor", "ceiling")
 Settings = Mapping[str, Any]
 
 
-class Images(Protocol):
-    """What is judged at once: images of one domain (sap.evaluate.runner.DomainImages)."""
-
-    domain: str
-
-
 class Judge(Protocol):
     """Runs the frozen model with an update applied to it (sap.evaluate.runner.Judge); None is the model as it is."""
 

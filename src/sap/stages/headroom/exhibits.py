@@ -117,6 +117,8 @@ def sentence(domain: str, x: float, room: float, detectable: float) -> str:
 
 def bed_sentence(row: Mapping[str, Any]) -> str:
     """What kind of bed a row of `headroom_frame` is, and what follows for the reading of the tables."""
+    if np.isnan(row["transfer"]):
+        return f"{row['domain']}: whether the sources transfer is not known yet; its trainings are not all done."
     facts = f"pooled training on the sources changes zero-shot by {interval('transfer')(row)} points"
     return f"{row['domain']}: {row['bed']} ({facts}). {READING[row['bed']]}"
 
