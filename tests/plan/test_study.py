@@ -36,6 +36,7 @@ def ids(study: Study) -> dict[str, object]:
 MATRIX = {
     "experiment": ("renamed", set()),
     "seeds": ([0, 1, 2, 3], set()),
+    "beds": (["another"], set()),
     "evaluate.batch_size": (64, set()),
     "evaluate.cache_activations": (False, set()),
     "evaluate.shards": (4, set()),
