@@ -133,3 +133,11 @@ def test_a_ceiling_beside_a_point_is_trained_whoever_else_asks_for_it(study_of):
 def test_what_cannot_be_served_is_refused_with_its_path(study_of, block, sentence):
     with pytest.raises(SapError, match=re.escape(sentence)):
         study_of(block)
+
+
+@pytest.mark.parametrize("kind", ["mixture", "product", "confidence"])
+def test_zero_shot_merges_nothing_and_stands_beside_a_fusion_all_the_same(config, kind):
+    study = build_study(config | {"points": [{"merge": "mean", "serve": kind, "beside": {"serve": "zero_shot"}}]})
+    (fused,) = (point for point in shard_plan(study, study.targets[0], 0, 0).points if point.settings["kind"] == kind)
+    assert fused.settings["beside"] == [{"kind": "zero_shot"}]
+    assert fused.reads == ("merge",)
