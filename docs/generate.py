@@ -19,7 +19,7 @@ from sap.attack import _api as attacking
 from sap.config import schema_of
 from sap.data.sources import _api as sourcing
 from sap.merge import _api as merging
-from sap.needs import ANCHORS, NEEDS, STATISTICS
+from sap.needs import ANCHORS, NEEDS, SERVE_NEEDS, STATISTICS
 from sap.pipeline import stages
 from sap.plan.options import Config, PointOptions
 from sap.plan.stage import no_jobs
@@ -28,7 +28,12 @@ from sap.serve import _api as serving
 from sap.setting import block_schema
 
 ROOT = Path(__file__).parents[1]
-NEEDS_OF = {"merges": merging.MERGE_NEEDS, "criteria": pruning.CRITERION_NEEDS, "attacks": attacking.ATTACK_NEEDS}
+NEEDS_OF = {
+    "merges": merging.MERGE_NEEDS,
+    "criteria": pruning.CRITERION_NEEDS,
+    "attacks": attacking.ATTACK_NEEDS,
+    "kinds": SERVE_NEEDS,
+}
 SOURCES = {"": "–", ANCHORS: "the anchors", STATISTICS: "what each client measures, or the anchors instead"}
 
 
@@ -104,11 +109,12 @@ def methods_page(schema: dict[str, Any]) -> str:
         cells = [f"`{name}`", _cell(attack["summary"]), attack["acts_on"], needs, _cell(_options(attack)) or "-"]
         lines.append(f"| {' | '.join([*cells, attack['citation']])} |")
     lines += ["", "## Kinds of model", "", "What of a point is judged: `serve` in a block of points.", ""]
-    lines += ["| kind | what it is | reads | options | served with |", "|---|---|---|---|---|"]
+    lines += ["| kind | what it is | reads | needs | options | served with |", "|---|---|---|---|---|---|"]
     for name, kind in schema["$defs"]["kinds"].items():
         alone = f"{kind['beside']} other points" if kind["beside"] else "-"
         place = alone if not kind["group"] else f"a {kind['group']}: `evaluate.references`"
         cells = [f"`{name}`", _cell(kind["summary"]), ", ".join(kind["reads"]) or "nothing"]
+        cells.append(", ".join(kind["needs"]) or "nothing")
         lines.append(f"| {' | '.join([*cells, _cell(_options(kind)) or '-', place])} |")
     return "\n".join(lines) + "\n"
 

@@ -12,7 +12,7 @@ from sap.plan.schema import schema
 
 BOTH = {
     "module": "sap.serve.merge", "summary": "", "title": "both", "reads": ["merge"], "beside": 1, "group": "",
-    "images": "", "options": {
+    "images": "", "needs": [], "options": {
         "type": "object", "properties": {"weight": {"type": "number", "default": 0.5}}, "additionalProperties": False,
     },
 }  # fmt: skip
@@ -141,3 +141,23 @@ def test_zero_shot_merges_nothing_and_stands_beside_a_fusion_all_the_same(config
     (fused,) = (point for point in shard_plan(study, study.targets[0], 0, 0).points if point.settings["kind"] == kind)
     assert fused.settings["beside"] == [{"kind": "zero_shot"}]
     assert fused.reads == ("merge",)
+
+
+def test_what_a_kind_reads_of_its_clients_is_measured_chained_and_in_the_ledger(config):
+    blocks = [{"serve": "gda"}, {"merge": "regmean", "serve": "vrf"}, {"merge": "mean"}]
+    study = build_study(config | {"points": blocks})
+    assert set(study.measured) == {("moments", "client"), ("failures", "client"), ("gram", "client")}
+    plan = shard_plan(study, study.targets[0], 0, 0)
+    points = {point.settings["kind"]: point for point in plan.points}
+    moments, failures, gram = (study.id("measure", (kind, "client")) for kind in ("moments", "failures", "gram"))
+    assert points["gda"].settings["measured"] == {"moments": moments}
+    assert points["vrf"].settings["measured"] == {"gram": gram, "failures": failures}
+    assert "measured" not in points["merge"].settings
+    assert set(plan.statistics) == {moments, failures, gram}
+    needs = {point.settings["kind"]: point.needs for point in report_plan(study).points}
+    assert (needs["gda"], needs["vrf"], needs["merge"]) == (("moments",), ("failures", "gram"), ())
+
+
+def test_a_kind_that_reads_its_clients_images_takes_no_statistics_of_the_anchors(config):
+    with pytest.raises(SapError, match=r"points\[0\]\.statistics: vrf reads what clients measure on their own images"):
+        build_study(config | {"points": [{"merge": "regmean", "serve": "vrf", "statistics": "anchors"}]})

@@ -12,7 +12,7 @@ from sap.clip.tower import first_adapted
 from sap.data.store import open_store
 from sap.errors import SapError
 from sap.evaluate.attacked import Scenarios
-from sap.evaluate.composer import composers
+from sap.evaluate.composer import composers, statistics_of
 from sap.evaluate.rows import TRIGGERED, VALIDATION, Judged, judged_on
 from sap.evaluate.runner import DomainImages, Judge
 from sap.io import load_tensors
@@ -36,7 +36,7 @@ def load_fold(
     judge, trained = load_judge(plan, folders, device, batch_size, cache_activations)
     found = _scenarios(plan, trained, judge.backbone)
     merge = lambda settings: found.merge(own_merge(settings))  # noqa: E731
-    fold = Fold(tuple(plan.clients), trained, merge, found.client, found.facts, found.anchor_loss)
+    fold = Fold(tuple(plan.clients), trained, merge, found.client, found.facts, found.anchor_loss, statistics_of(plan))
     return judge, tests, fold
 
 
