@@ -41,7 +41,7 @@ ZERO_SHOT, TIES = {"kind": "zero_shot"}, {"kind": "merge", "merge": "ties"}
 
 
 def serve(kind: str, *beside: dict, **options: Any):
-    fold = Fold((), {}, lambda settings: UPDATES[settings["merge"]], None, None, None, None)
+    fold = Fold((), {}, lambda settings: UPDATES[settings["merge"]], None, None, None, None, ())
     return KINDS[kind].make({"kind": kind, "merge": "mean", "serve": options, "beside": list(beside)}, fold)
 
 
@@ -82,7 +82,7 @@ def test_equal_models_fuse_to_themselves_and_the_order_of_the_two_does_not_matte
         found = serve(kind, own).predict(judge, None)
         np.testing.assert_allclose(found, judge.probabilities(None, UPDATES["mean"]), rtol=1e-10)
     swapped = {"kind": "confidence", "merge": "ties", "beside": [own]}
-    fold = Fold((), {}, lambda settings: UPDATES[settings["merge"]], None, None, None, None)
+    fold = Fold((), {}, lambda settings: UPDATES[settings["merge"]], None, None, None, None, ())
     other = KINDS["confidence"].make(swapped, fold)
     np.testing.assert_allclose(serve("confidence", TIES).predict(judge, None), other.predict(judge, None), rtol=1e-12)
 

@@ -55,7 +55,7 @@ class FeatureJudge(LinearJudge):
 
 
 def serve(kind, statistics, **options):
-    fold = Fold(tuple(statistics), {}, lambda _: UPDATE, None, None, None, lambda _, client: statistics[client])
+    fold = Fold(tuple(statistics), {}, lambda _: UPDATE, None, None, None, lambda _, client: statistics[client], ())
     return KINDS[kind].make({"kind": kind, "serve": options, "beside": []}, fold)
 
 

@@ -15,7 +15,7 @@ from sap.evaluate.attacked import Scenarios
 from sap.evaluate.composer import composers, statistics_of
 from sap.evaluate.rows import TRIGGERED, VALIDATION, Judged, judged_on
 from sap.evaluate.runner import DomainImages, Judge
-from sap.io import load_tensors
+from sap.io import load_tensors, read_meta
 from sap.plans import FoldPlan, ModelPlan
 from sap.saliency.anchors import AnchorLoss
 from sap.saliency.gradients import check_visual
@@ -36,7 +36,9 @@ def load_fold(
     judge, trained = load_judge(plan, folders, device, batch_size, cache_activations)
     found = _scenarios(plan, trained, judge.backbone)
     merge = lambda settings: found.merge(own_merge(settings))  # noqa: E731
-    fold = Fold(tuple(plan.clients), trained, merge, found.client, found.facts, found.anchor_loss, statistics_of(plan))
+    classes = tuple(read_meta(plan.classes)["settings"]["classes"])
+    asked_of = (merge, found.client, found.facts, found.anchor_loss, statistics_of(plan))
+    fold = Fold(tuple(plan.clients), trained, *asked_of, classes)
     return judge, tests, fold
 
 

@@ -31,9 +31,11 @@ Settings = Mapping[str, Any]
 class Judge(Protocol):
     """Runs the frozen model with an update applied to it (sap.evaluate.runner.Judge); None is the model as it is.
 
-    features (C, E): the class texts' unit-norm features by the frozen text tower; logit_scale: the model's own.
+    features (C, E): the class texts' unit-norm features by the frozen text tower; logit_scale: the model's own;
+    backbone: the frozen model itself (sap.clip), for what reads other texts.
     """
 
+    backbone: Any
     features: Tensor
     logit_scale: float
 
@@ -54,7 +56,8 @@ class Fold:
     trained: by client, and "pooled" and "oracle" under those names, where the plan has them; merge: settings -> the
     merged update; client: settings -> the upload of one client; both under the settings' attack; facts: what became of
     an attack in a merge; anchor_loss: of an update, on the public anchors; statistics: (settings, client) -> what the
-    client measured of its own images for the kind's needs, an upload that nobody checked.
+    client measured of its own images for the kind's needs, an upload that nobody checked; classes: the words for
+    the classes, in label order.
     """
 
     clients: tuple[str, ...]
@@ -64,6 +67,7 @@ class Fold:
     facts: Callable[[Settings, Update], dict[str, Any]]
     anchor_loss: Callable[[Update], float]
     statistics: Callable[[Settings, str], Mapping[str, Tensor]]
+    classes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
