@@ -160,7 +160,8 @@ def _matrix(titles: list[str], rows: list[list[str]], stages: list[str]) -> list
 def _need_row(name: str) -> str:
     need = NEEDS[name]
     askers = [kind for kind, asked in NEEDS_OF.items() if name in asked]
-    return f"| `{name}` | {_cell(need.meaning)} | {SOURCES[need.source]} | {', '.join(askers)} |"
+    source = "what each client measures" if name in SERVE_NEEDS else SOURCES[need.source]
+    return f"| `{name}` | {_cell(need.meaning)} | {source} | {', '.join(askers)} |"
 
 
 def _method_row(name: str, method: dict[str, Any]) -> str:

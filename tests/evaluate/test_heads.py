@@ -132,6 +132,7 @@ def test_the_distance_is_about_one_inside_a_large_set_and_grows_outside():
 def test_where_nobody_saw_two_failures_vrf_is_zero_shot(judge):
     nothing = {client: {name: 0 * tensor for name, tensor in found.items()} for client, found in FAILURES.items()}
     one = uploaded("failures", sums(FAILED["art"][:1], torch.zeros(1, dtype=torch.int64), 1))
+    one["failures/outer"] = one["failures/outer"] * 1.0005  # rounding can leave one image a spread
     for statistics in (nothing, nothing | {"art": one}):
         np.testing.assert_allclose(serve("vrf", statistics).predict(judge, None), softmax(judge.frozen), rtol=1e-10)
     alone = serve("vrf", {"photo": FAILURES["photo"]}).predict(judge, None)

@@ -1,15 +1,18 @@
 """Points that are served as something else than one update: what they are called, what they read, what is refused."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from sap.errors import SapError
 from sap.pipeline import build_study
 from sap.plan.folds import shard_plan
+from sap.plan.overlays import read_config
 from sap.plan.reporting import report_plan
 from sap.plan.schema import schema
 
+ROOT = Path(__file__).parents[2]
 BOTH = {
     "module": "sap.serve.merge", "summary": "", "title": "both", "reads": ["merge"], "beside": 1, "group": "",
     "images": "", "needs": [], "options": {
@@ -161,3 +164,12 @@ def test_what_a_kind_reads_of_its_clients_is_measured_chained_and_in_the_ledger(
 def test_a_kind_that_reads_its_clients_images_takes_no_statistics_of_the_anchors(config):
     with pytest.raises(SapError, match=r"points\[0\]\.statistics: vrf reads what clients measure on their own images"):
         build_study(config | {"points": [{"merge": "regmean", "serve": "vrf", "statistics": "anchors"}]})
+
+
+def test_the_overlay_of_rivals_plans_fusions_heads_and_learned_coefficients():
+    study = build_study(read_config([ROOT / "experiments/rivals.yaml"], ROOT / "config.yaml"))
+    shown = {point.settings["kind"] for point in study.points if "main" in point.views}
+    assert {"mixture", "product", "confidence", "scale_average", "gda", "vrf", "promptstyler"} <= shown
+    methods = {point.settings["merge"]["method"] for point in study.points if "merge" in point.settings}
+    assert {"lorahub", "ziplora", "expert_merging", "tara"} <= methods
+    assert set(study.measured) == {("moments", "client"), ("failures", "client")}

@@ -7,7 +7,8 @@ L is the anchors' alignment loss. The search is Nevergrad's NGOpt with a budget 
 is zero-shot; so it has no scale to inherit from the mean. A try costs one forward pass of the anchors.
 Huang et al., COLM 2024, arXiv:2307.13269 (sail-sg/lorahub `lorahub/algorithm.py`).
 
-Departures: the anchors' loss, where they take the cross-entropy of a few examples of the unseen task; sums of ΔW,
+Departures: the anchors' loss, where they take the cross-entropy of a few examples of the unseen task: the cosine loss
+moves by hundredths where theirs moves by tenths, so their λ weighs more here and can hold w at 0; sums of ΔW,
 where they sum A and B apart and multiply, which has products between clients; the search is seeded by the study's names
 and seed, and takes the clients in the order of their names. What it recommends is rounded to 0.01: forty tries resolve
 no more, and what lies below follows the last bits of the losses.
