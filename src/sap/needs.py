@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 ANCHORS, STATISTICS = "anchors", "statistics"  # what the server holds, and what each client measures for it
 
+SERVE_NEEDS = ("moments", "failures")  # statistics that kinds of model read (sap.serve), and no merge
+
 
 @dataclass(frozen=True)
 class Need:
@@ -31,6 +33,17 @@ NEEDS = {
     ),
     "fisher": Need(
         "diagonal Fisher information", "(m, n), diagonal Fisher information of the client's own model", STATISTICS
+    ),
+    "moments": Need(
+        "class moments",
+        "counts (C,), sums (C, E) by class and sum of squares x xᵀ (E, E) of the frozen features of a client's images",
+        STATISTICS,
+    ),
+    "failures": Need(
+        "failure sets",
+        "count, sum (1, E) and sum of squares (E, E) of the frozen features of those images that zero-shot has wrong "
+        "and the client's own model right",
+        STATISTICS,
     ),
 }
 

@@ -145,7 +145,8 @@ class FoldPlan(ModelPlan):
 @dataclass(frozen=True, kw_only=True)
 class Shown:
     """One point as tables and figures know it: `attack` is its name, empty where it is clean; `seeds` None is all;
-    `group`: of its kind (sap.serve); `images`: whose images a ceiling in it was trained on."""
+    `group`: of its kind (sap.serve); `images`: whose images a ceiling in it was trained on; `adapters`: whether the
+    clients upload their adapters for it."""
 
     id: str
     settings: dict[str, Any]
@@ -160,6 +161,7 @@ class Shown:
     family: str | None = None
     group: str = ""
     images: str = ""
+    adapters: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,7 +135,7 @@ def test_other_errors_of_the_model_are_not_taken_for_a_lack_of_memory(judge_of, 
 
 
 def fold(trained, merge=None):
-    return Fold(tuple(trained), trained, merge, trained.get, None, None, None)
+    return Fold(tuple(trained), trained, merge, trained.get, None, None, None, (), None)
 
 
 def test_ensembles_average_probabilities_or_logits(judge_of, test_images):

@@ -89,3 +89,15 @@ def test_statistics_that_are_not_finite_say_so_to_their_readers_and_stop_nobody_
     assert "is not finite, the update is too large to be used" in failure["error"]
     with pytest.raises(SapError, match="is not finite, the update is too large"):
         LazyTensors(tmp_path / "record/gram-client-5-sketch/upload/statistics.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["moments", "failures"])
+def test_sums_of_features_are_measured_on_the_clients_labels(measure, kind):
+    found, sent, _ = measure(kind, "client", images=10_000)
+    assert set(found) == {f"{kind}/count", f"{kind}/sum", f"{kind}/outer"}
+    assert sorted(sent) == ["client", "digest", "files", "seed", "stage"]
+    if kind == "moments":
+        counts = found["moments/count"]
+        assert counts.shape == (10,)
+        assert float(counts.min()) > 0
+        assert float(found["moments/outer"].trace()) == pytest.approx(float(counts.sum()), rel=1e-5)

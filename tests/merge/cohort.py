@@ -40,11 +40,12 @@ def cohort_size(name, options) -> int:
 
 
 class QuadraticJudge:
-    """Stands for the anchors: its loss is half the squared distance to a target update, its logits are linear."""
+    """Stands for the anchors: its loss is half the squared distance to a target update, its logits are linear, its
+    features bend: of linear ones the mean of the clients would always be the best."""
 
-    def __init__(self, updates, pairs=6):
+    def __init__(self, updates, pairs=6, width=5):
         one = next(iter(updates.values()))
-        self.pairs, self.dtype = pairs, one.dense(next(iter(one))).dtype
+        self.pairs, self.width, self.dtype = pairs, width, one.dense(next(iter(one))).dtype
         self.target = {layer: self._random(f"target {layer}", one.shape(layer)) for layer in one}
 
     def _random(self, name, shape) -> Tensor:
@@ -62,6 +63,22 @@ class QuadraticJudge:
     def logits(self, update) -> Tensor:
         flat = torch.cat([update.dense(layer).flatten() for layer in self.target])
         return (self._random("logits", (self.pairs**2, len(flat))) @ flat).reshape(self.pairs, self.pairs) / 10
+
+    def features(self, update) -> Tensor:
+        return self._features({layer: update.dense(layer) for layer in self.target})
+
+    def _features(self, dense) -> Tensor:
+        flat = torch.cat([dense[layer].flatten() for layer in self.target])
+        rows = self._random("features", (self.pairs * self.width, len(flat)))
+        return (rows @ flat / 30).tanh().reshape(self.pairs, self.width)
+
+    def logits_of(self, features) -> Tensor:
+        return features @ self._random("texts", (self.width, self.pairs)).to(features)
+
+    def gradients_of(self, update, objective):
+        dense = {layer: update.dense(layer).detach().requires_grad_() for layer in self.target}
+        loss = objective(self._features(dense))
+        return loss.item(), dict(zip(dense, torch.autograd.grad(loss, list(dense.values())), strict=True))
 
 
 def extras_of(updates, needs) -> dict:

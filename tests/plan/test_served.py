@@ -1,18 +1,21 @@
 """Points that are served as something else than one update: what they are called, what they read, what is refused."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from sap.errors import SapError
 from sap.pipeline import build_study
 from sap.plan.folds import shard_plan
+from sap.plan.overlays import read_config
 from sap.plan.reporting import report_plan
 from sap.plan.schema import schema
 
+ROOT = Path(__file__).parents[2]
 BOTH = {
     "module": "sap.serve.merge", "summary": "", "title": "both", "reads": ["merge"], "beside": 1, "group": "",
-    "images": "", "options": {
+    "images": "", "needs": [], "options": {
         "type": "object", "properties": {"weight": {"type": "number", "default": 0.5}}, "additionalProperties": False,
     },
 }  # fmt: skip
@@ -133,3 +136,40 @@ def test_a_ceiling_beside_a_point_is_trained_whoever_else_asks_for_it(study_of):
 def test_what_cannot_be_served_is_refused_with_its_path(study_of, block, sentence):
     with pytest.raises(SapError, match=re.escape(sentence)):
         study_of(block)
+
+
+@pytest.mark.parametrize("kind", ["mixture", "product", "confidence"])
+def test_zero_shot_merges_nothing_and_stands_beside_a_fusion_all_the_same(config, kind):
+    study = build_study(config | {"points": [{"merge": "mean", "serve": kind, "beside": {"serve": "zero_shot"}}]})
+    (fused,) = (point for point in shard_plan(study, study.targets[0], 0, 0).points if point.settings["kind"] == kind)
+    assert fused.settings["beside"] == [{"kind": "zero_shot"}]
+    assert fused.reads == ("merge",)
+
+
+def test_what_a_kind_reads_of_its_clients_is_measured_chained_and_in_the_ledger(config):
+    blocks = [{"serve": "gda"}, {"merge": "regmean", "serve": "vrf"}, {"merge": "mean"}]
+    study = build_study(config | {"points": blocks})
+    assert set(study.measured) == {("moments", "client"), ("failures", "client"), ("gram", "client")}
+    plan = shard_plan(study, study.targets[0], 0, 0)
+    points = {point.settings["kind"]: point for point in plan.points}
+    moments, failures, gram = (study.id("measure", (kind, "client")) for kind in ("moments", "failures", "gram"))
+    assert points["gda"].settings["measured"] == {"moments": moments}
+    assert points["vrf"].settings["measured"] == {"gram": gram, "failures": failures}
+    assert "measured" not in points["merge"].settings
+    assert set(plan.statistics) == {moments, failures, gram}
+    needs = {point.settings["kind"]: point.needs for point in report_plan(study).points}
+    assert (needs["gda"], needs["vrf"], needs["merge"]) == (("moments",), ("failures", "gram"), ())
+
+
+def test_a_kind_that_reads_its_clients_images_takes_no_statistics_of_the_anchors(config):
+    with pytest.raises(SapError, match=r"points\[0\]\.statistics: vrf reads what clients measure on their own images"):
+        build_study(config | {"points": [{"merge": "regmean", "serve": "vrf", "statistics": "anchors"}]})
+
+
+def test_the_overlay_of_rivals_plans_fusions_heads_and_learned_coefficients():
+    study = build_study(read_config([ROOT / "experiments/rivals.yaml"], ROOT / "config.yaml"))
+    shown = {point.settings["kind"] for point in study.points if "main" in point.views}
+    assert {"mixture", "product", "confidence", "scale_average", "gda", "vrf", "promptstyler"} <= shown
+    methods = {point.settings["merge"]["method"] for point in study.points if "merge" in point.settings}
+    assert {"lorahub", "ziplora", "expert_merging", "tara"} <= methods
+    assert set(study.measured) == {("moments", "client"), ("failures", "client")}

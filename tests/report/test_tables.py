@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from sap.errors import SapError
 from sap.findings.ablation import ablation_frame
+from sap.findings.ledger import ledger_frame
 from sap.findings.main import CEILING, CEILINGS, main_frame
 from sap.io import read_jsonl, sealed, write_csv
 from sap.report.catalogue import TABLES, files_of
@@ -441,3 +442,22 @@ def test_what_a_ceiling_is_part_of_stands_among_the_ceilings_with_its_mark(resul
     assert (row["group"], row["mark"], row["reads"]) == (CEILINGS, CEILING, "target's images")
     assert np.isnan(row["upload_bytes"])
     assert list(frame["method"]).count(name) == 1
+
+
+def test_the_ledger_counts_what_clients_send_for_what_is_served_and_no_adapter_where_none_is_read(results):
+    (ties,) = (point for point in results.plan.points if point.label == "ties of updates")
+    head = dataclasses.replace(
+        ties,
+        label="head",
+        settings={"kind": "gda", "statistics": "client", "measured": {"moments": "id"}},
+        needs=("moments",),
+        adapters=False,
+    )
+    beside = dataclasses.replace(head, label="on a merge", adapters=True)
+    judged = results.judged.assign(uploaded=np.where(results.judged["point"] == ties.id, 50, np.nan))
+    for point, adapter in ((head, 0), (beside, 214_528)):
+        listed = [point if each is ties else each for each in results.plan.points]
+        changed = dataclasses.replace(results, points=points(listed), judged=judged)
+        row = ledger_frame(changed).set_index("method").loc[point.label]
+        assert (row["adapter_bytes"], row["statistics_bytes"]) == (adapter, 200)
+        assert row["statistics"] == "class moments on each client's images"

@@ -137,3 +137,27 @@ def test_impossible_requests_are_one_sentence(tiny_clip):
             ask(text)
         with pytest.raises(SapError, match=r"anchors: .* not finite.*Lower its scale"):
             ask(huge)
+
+
+def test_features_and_their_logits_are_those_of_the_model(backbone):
+    update, (pixels, tokens) = make_update(backbone.model), make_anchors()
+    judge = AnchorLoss(backbone, pixels, tokens, chunk_size=4)
+    features = judge.features(update)
+    with torch.no_grad(), update.applied(backbone.model):
+        torch.testing.assert_close(features, backbone.image_features(pixels))
+    torch.testing.assert_close(judge.logits_of(features), logits_by_hand(backbone, update))
+
+
+@pytest.mark.parametrize("chunk_size", [6, 4])
+def test_a_loss_of_ones_own_has_the_gradient_of_autograd(backbone, chunk_size):
+    update, (pixels, tokens) = make_update(backbone.model), make_anchors()
+    judge = AnchorLoss(backbone, pixels, tokens, chunk_size=chunk_size)
+    objective = lambda features: judge.logits_of(features).square().sum() + features[:, 0].exp().mean()  # noqa: E731
+    loss, gradients = judge.gradients_of(update, objective)
+    with update.applied(backbone.model):
+        weights = [backbone.model.get_parameter(layer).requires_grad_() for layer in LAYERS]
+        value = objective(backbone.image_features(pixels))
+        wanted = torch.autograd.grad(value, weights)
+    assert loss == pytest.approx(value.item(), rel=1e-12)
+    for layer, gradient in zip(LAYERS, wanted, strict=True):
+        torch.testing.assert_close(gradients[layer], gradient)

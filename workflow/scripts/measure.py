@@ -1,4 +1,4 @@
-"""Gram matrices or Fisher information of one client's own model, on its own images or on the anchors."""
+"""Gram matrices, Fisher information or sums of features of one client, on its own images or on the anchors."""
 
 import argparse
 from pathlib import Path
@@ -17,6 +17,7 @@ def main(args: argparse.Namespace) -> None:
     from sap.clip.backbone import WEIGHTS_FILE, load_backbone
     from sap.failures import sentence_of, write_failures
     from sap.io import save_tensors, seed_of
+    from sap.measure.features import KINDS, feature_sums
     from sap.measure.inputs import anchor_inputs, client_inputs
     from sap.measure.statistics import client_statistics
     from sap.provenance import save_upload
@@ -26,9 +27,9 @@ def main(args: argparse.Namespace) -> None:
     plan = task.plan(MeasurePlan)
     backbone = load_backbone(plan.backbone, device)
     if plan.share:
-        measured = client_inputs(backbone, plan.share, plan.classes, plan.seed, plan.images)
+        measured, labels = client_inputs(backbone, plan.share, plan.classes, plan.seed, plan.images)
     else:
-        measured = anchor_inputs(backbone, plan.anchors, plan.images)
+        measured, labels = anchor_inputs(backbone, plan.anchors, plan.images), None
     update = load_adapter(plan.adapter).to(device)
     shapes = {name: tuple(weight.shape) for name, weight in backbone.model.named_parameters()}
     check_update(update, shapes, plan.adapter)
@@ -36,7 +37,13 @@ def main(args: argparse.Namespace) -> None:
     facts, notes = {"client": plan.client, "seed": plan.seed}, {"kind": plan.kind, "source": plan.source}
     failed = []
     try:
-        statistics = client_statistics(backbone, update, *measured, kinds=(plan.kind,), seed=drawn, where=plan.adapter)
+        if plan.kind in KINDS:
+            pixels, texts, _ = measured
+            statistics = feature_sums(backbone, update, pixels, labels, texts, plan.kind)
+        else:
+            statistics = client_statistics(
+                backbone, update, *measured, kinds=(plan.kind,), seed=drawn, where=plan.adapter
+            )
     except Exception as error:  # the points that read none of it go on
         statistics, notes = {}, notes | {"failed": sentence_of(error)}
         failed.append({"stage": "measure", **facts, "error": notes["failed"]})

@@ -38,7 +38,7 @@ def composers(
     Gradients of what was replaced are computed from the anchors when a point asks for them; all others are read.
     """
     counts = {name: sample_count(folder) for name, folder in plan.clients.items()}
-    stored, statistics = _gradients(plan), _statistics(plan)
+    stored, statistics = _gradients(plan), statistics_of(plan)
 
     @cache
     def model() -> "Backbone":
@@ -95,7 +95,7 @@ def _gradients(plan: FoldPlan) -> Callable[[Mapping[str, Any], str], LazyGradien
     return read
 
 
-def _statistics(plan: FoldPlan) -> Callable[[Mapping[str, Any], str], Mapping[str, Tensor]]:
+def statistics_of(plan: FoldPlan) -> Callable[[Mapping[str, Any], str], Mapping[str, Tensor]]:
     """Reader of the statistics that a point's settings ask for: (settings, client) -> {"{layer}/{kind}": tensor}."""
 
     @cache

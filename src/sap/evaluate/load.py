@@ -13,10 +13,10 @@ from sap.clip.tower import first_adapted
 from sap.data.store import open_store
 from sap.errors import SapError
 from sap.evaluate.attacked import Scenarios
-from sap.evaluate.composer import composers
+from sap.evaluate.composer import composers, statistics_of
 from sap.evaluate.rows import HELD_OUT, TRIGGERED, VALIDATION, Judged, judged_on
 from sap.evaluate.runner import DomainImages, Judge
-from sap.io import load_tensors
+from sap.io import load_tensors, read_meta
 from sap.plans import FoldPlan, ModelPlan
 from sap.saliency.anchors import AnchorLoss
 from sap.saliency.gradients import check_visual
@@ -60,7 +60,9 @@ def _fold(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone) -> 
     compose = composers(plan, trained, backbone)
     found = Scenarios(plan, trained, compose, lambda folder: _adapter(folder, shapes), public)
     merge = lambda settings: found.merge(own_merge(settings))  # noqa: E731
-    return Fold(tuple(plan.clients), trained, merge, found.client, found.facts, found.anchor_loss, without)
+    classes = tuple(read_meta(plan.classes)["settings"]["classes"])
+    asked_of = (merge, found.client, found.facts, found.anchor_loss, statistics_of(plan))
+    return Fold(tuple(plan.clients), trained, *asked_of, classes, without)
 
 
 def load_judge(

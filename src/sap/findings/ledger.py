@@ -25,8 +25,10 @@ def ledger_frame(results: Results) -> pd.DataFrame:
     """One row per point of the main table: method, reads, anchors, adapter_bytes, statistics, statistics_bytes."""
     adapter = upload_bytes(results)
     records: list[dict[str, Any]] = []
-    for point in results.in_view("main"):
+    for point in results.served_in("main"):
         settings = results.points.loc[point]
+        if settings["images"]:  # a ceiling is part of it
+            continue
         measured = from_source(STATISTICS, settings["needs"])
         others = [need for need in settings["needs"] if need not in measured]
         titles = " and ".join(sorted(NEEDS[need].title for need in measured))
@@ -36,8 +38,8 @@ def ledger_frame(results: Results) -> pd.DataFrame:
                 "method": settings["label"],
                 "reads": ", ".join(NEEDS[need].title for need in others),
                 "anchors": (settings["anchor_size"] or "all") if anchors else 0,
-                "statistics": f"{titles} {ON[settings['statistics']]}" if measured else "",
-                "adapter_bytes": adapter,
+                "statistics": f"{titles} {ON.get(settings['statistics'], '')}".rstrip() if measured else "",
+                "adapter_bytes": adapter * settings["adapters"],
                 "statistics_bytes": statistics_bytes(results, point) if measured else 0.0,
             }
         )

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sap.needs import STATISTICS, from_source
+from sap.needs import SERVE_NEEDS, STATISTICS, from_source
 from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.scores import client_grids, domain_columns, grid, shrunk_control, summary, uses_anchors
@@ -22,6 +22,7 @@ FAMILIES = {  # family of a merge -> its heading
     "pruning": "Pruning, then merging",
     "served": "More than one update",
 }
+BYTES = 4  # of a float32
 ORACLE_SELECTION, CEILING = "†", "‡"
 EMPTY = "This experiment holds no points for the main table."
 
@@ -78,7 +79,7 @@ def main_frame(results: Results) -> pd.DataFrame:
         if settings["images"]:  # a ceiling is part of it
             ceilings.append((point, ledger))
             continue
-        ledger |= {"upload": upload + statistics_bytes(results, point), "selection": "fixed"}
+        ledger |= {"upload": upload * settings["adapters"] + statistics_bytes(results, point), "selection": "fixed"}
         add(settings["label"], FAMILIES[settings["family"]], grid(results, point), point, **ledger)
     if alone:
         add("best client", CEILINGS, alone[1], mark=ORACLE_SELECTION, upload=upload, selection="oracle")
@@ -149,9 +150,14 @@ def upload_bytes(results: Results) -> float:
 
 
 def statistics_bytes(results: Results, point: str) -> float:
-    """Bytes of Grams or Fisher information that one client sends besides its adapter; 0 for most methods."""
-    if not from_source(STATISTICS, results.points.loc[point, "needs"]):
+    """Bytes of statistics that one client sends besides its adapter; 0 for most methods. Of a merge the audit says it,
+    of what is served otherwise its rows do."""
+    measured = from_source(STATISTICS, results.points.loc[point, "needs"])
+    if not measured:
         return 0.0
+    sent = results.rows.loc[results.rows["point"] == point, "uploaded"].dropna()
+    if len(sent) and set(measured) <= set(SERVE_NEEDS):  # no audit says what its merge's statistics cost
+        return BYTES * float(sent.mean())
     layers = results.audit[results.audit["point"] == point]
     return layers.groupby(["target", "seed"])["upload_bytes"].sum().mean() if len(layers) else np.nan
 

@@ -124,6 +124,8 @@ def _unserved(block: Block, inside: bool = False) -> Iterator[str]:
         yield f".serve: attacks, other stages and judged_on: everyone see merges, and this is served as {kind}."
     if kind != "merge" and block["views"] != ["main"] and not inside:
         yield f".views: what is served as {kind} is shown in the main table alone, got {block['views']}. Write main."
+    if kinds[kind]["needs"] and block["statistics"] != ["client"]:
+        yield f".statistics: {kind} reads what clients measure on their own images, so write client, or leave it out."
     defaults = {name: field["default"] for name, field in schema()["$defs"]["block"]["properties"].items()}
     for name in SWEPT if "merge" not in kinds[kind]["reads"] else ():
         if block[name] != defaults[name]:

@@ -16,7 +16,7 @@ from sap.setting import SWEPT, prunes, relevant, words
 
 Gradient = tuple[str, str, int]  # alignment, reduction, anchor draw
 ON_CLIENTS = ("target", "clients")
-Statistic = tuple[str, str]  # kind (gram, fisher), whose inputs (client, anchors)
+Statistic = tuple[str, str]  # kind (gram, fisher, moments, failures), whose inputs (client, anchors)
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,16 @@ def expand(
         settings = _settings(chosen, known)
         if "alignment" in settings:
             settings["saliency"] = saliency_id(gradient_of(settings))
-        if "measured" in settings:
-            source = settings["statistics"]
-            settings["measured"] = {kind: measure_id((kind, source)) for kind in settings["measured"]}
         return settings
 
     def served(where: str, block: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
         options = dict(block["serve"])
         kind = options.pop("kind")
         settings = merged(where, chosen) if "merge" in known["kinds"][kind]["reads"] else {}
+        measured = (*settings.get("measured", ()), *known["kinds"][kind]["needs"])
+        if measured:
+            source = settings.setdefault("statistics", "client")
+            settings["measured"] = {name: measure_id((name, source)) for name in measured}
         if block["beside"]:
             first = ({name: other[name][0] for name in SWEPT} for other in block["beside"])
             settings["beside"] = [served(where, *pair) for pair in zip(block["beside"], first, strict=True)]
@@ -194,9 +195,10 @@ def describe(settings: Mapping[str, Any], known: Mapping[str, Any]) -> str:
 
 
 def needs_of(settings: Mapping[str, Any], known: Mapping[str, Any]) -> set[str]:
-    """What the point's criteria and merge methods declared to need; what merges nothing needs nothing."""
+    """What the point's criteria and merge methods, and the kinds that it is served as, declared to need."""
     read: set[str] = set()
     for part in parts(settings):
+        read |= set(known["kinds"][part["kind"]]["needs"])
         if "merge" in part:
             criterion, merge = part["criterion"], part["merge"]
             method = known["merge"][merge["method"]]

@@ -76,6 +76,7 @@ def _shown(point: Point) -> Shown:
         needs=tuple(sorted(read_by(point.settings, defs))),
         family=family_of(point.settings, defs),
         group=defs["kinds"][point.settings["kind"]]["group"],
+        adapters=any(set(defs["kinds"][part["kind"]]["reads"]) & {"merge", "clients", "client"} for part in read),
         images=", ".join(dict.fromkeys(filter(None, (defs["kinds"][part["kind"]]["images"] for part in read)))),
     )
 

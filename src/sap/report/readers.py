@@ -19,11 +19,24 @@ from sap.setting import FIELDS
 ATTACK_FACTS = ["attacker_weight", "attacker_norm", "attacker_kept", "honest_kept"]
 ROW_COLUMNS = [
     "point", "kind", "target", "seed", "domain", "images", "n", "correct", "accuracy", "norm", "passes",
-    "parameters", "seconds", "index",
+    "parameters", "uploaded", "seconds", "index",
     "predictions", "shard", "anchor_loss", *ATTACK_FACTS,
 ]  # fmt: skip
 SETTING_COLUMNS = [name for name in FIELDS if name not in ("merge", "attack", "attackers")]
-_SHOWN = ("attack", "attackers", "seeds", "label", "group", "images", "views", "judged_on", "stages", "needs", "family")
+_SHOWN = (
+    "attack",
+    "attackers",
+    "seeds",
+    "label",
+    "group",
+    "images",
+    "adapters",
+    "views",
+    "judged_on",
+    "stages",
+    "needs",
+    "family",
+)
 POINT_COLUMNS = [*_SHOWN, "kind", "client", "served", "merge", "merge_key", *SETTING_COLUMNS]
 AUDIT_COLUMNS = [
     "point", "target", "seed", "layer", "coefficients", "unexplained", "cross", "denominator", "norm_ratio", "energy",

@@ -4,10 +4,12 @@
     entropy     H = −mean_i Σ_j p_ij log p_ij,  p_i = softmax_j(exp(s) · cos(v_i, t_j)) over the N captions
 
 v_i image feature of anchor i at the effective weights W0 + ΔW, t_j text feature of caption j (frozen), s the model's
-own temperature. Only public anchors are read; nothing here knows a client.
+own temperature. A method with a loss of its own states it on the image features, see `gradients_of`. Only public
+anchors are read; nothing here knows a client.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from sap.errors import SapError
 from sap.factors import Factors, is_finite
-from sap.saliency.gradients import anchor_loss, check_visual, effective_weights, pull
+from sap.saliency.gradients import anchor_loss, check_visual, effective_weights
 from sap.setting import DEFAULTS
 from sap.update import Update
 
@@ -53,24 +55,38 @@ class AnchorLoss:
 
     def logits(self, update: Update) -> Tensor:
         """(N, N): exp(s) · cos(v_i, t_j) at W0 + ΔW, anchor images by captions, on the update's device."""
-        logits = self._temperature * self._images(update) @ self._texts.T
-        _check_finite(is_finite(logits))
-        return logits.to(update.device)
+        return self.logits_of(self.features(update))
+
+    def features(self, update: Update) -> Tensor:
+        """(N, E): unit-norm image features of the anchors at W0 + ΔW, on the update's device."""
+        features = self._images(update)
+        _check_finite(is_finite(features))
+        return features.to(update.device)
+
+    def logits_of(self, features: Tensor) -> Tensor:
+        """(N, N): exp(s) · cos(v_i, t_j) of image features (N, E), differentiable, on their device."""
+        return self._temperature.to(features) * features @ self._texts.to(features).T
 
     def gradients(self, update: Update, objective: str = "alignment") -> tuple[float, dict[str, Tensor]]:
         """(loss, {layer: ∂loss/∂W (m, n)}) at W0 + ΔW, for the update's layers and on its device.
 
         `objective`: "alignment" or "entropy".
         """
-        check_visual(update)
         kind = self._alignment if objective == "alignment" else objective
+        return self.gradients_of(update, lambda images: anchor_loss(images, self._texts, kind, self._temperature))
+
+    def gradients_of(self, update: Update, objective: Callable[[Tensor], Tensor]) -> tuple[float, dict[str, Tensor]]:
+        """As `gradients`, of a method's own loss: `objective` maps image features (N, E) to a scalar."""
+        check_visual(update)
         together = len(self._chunks) == 1
         with torch.enable_grad(), effective_weights(self._backbone.model, update) as weights:
             with torch.set_grad_enabled(together):
                 features = [self._backbone.image_features(chunk) for chunk in self._chunks]
-            loss, pulls = pull(torch.cat(features), self._texts, kind, self._temperature)
+            leaf = torch.cat(features).detach().requires_grad_()
+            value = objective(leaf)
+            loss, (pulls,) = value.item(), torch.autograd.grad(value, leaf)
             total: dict[str, Tensor] = {}
-            for i, part in enumerate((pulls / len(pulls)).split(len(self._chunks[0]))):
+            for i, part in enumerate(pulls.split(len(self._chunks[0]))):
                 image_features = features[i] if together else self._backbone.image_features(self._chunks[i])
                 found = torch.autograd.grad(image_features, list(weights.values()), part)
                 for layer, gradient in zip(weights, found, strict=True):

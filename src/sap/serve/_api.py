@@ -4,14 +4,16 @@
 what that costs; whoever judges it knows nothing else of it. A point's `kind` names the function.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from sap.config import NoOptions, parse, schema_of
 from sap.factors import tensors_of
+from sap.needs import SERVE_NEEDS, check_needs
 from sap.registry import Registry
 from sap.update import Update
 
@@ -27,7 +29,15 @@ Settings = Mapping[str, Any]
 
 
 class Judge(Protocol):
-    """Runs the frozen model with an update applied to it (sap.evaluate.runner.Judge); None is the model as it is."""
+    """Runs the frozen model with an update applied to it (sap.evaluate.runner.Judge); None is the model as it is.
+
+    features (C, E): the class texts' unit-norm features by the frozen text tower; logit_scale: the model's own;
+    backbone: the frozen model itself (sap.clip), for what reads other texts.
+    """
+
+    backbone: Any
+    features: Tensor
+    logit_scale: float
 
     def logits(self, test: Any, update: Update | None, features: Any = None) -> np.ndarray:
         """(n, C) float32; `features` (C, E), unit-norm, of class texts that are not the frozen text tower's."""
@@ -45,8 +55,9 @@ class Fold:
 
     trained: by client, and "pooled" and "oracle" under those names, where the plan has them; merge: settings -> the
     merged update; client: settings -> the upload of one client; both under the settings' attack; facts: what became of
-    an attack in a merge; anchor_loss: of an update, on the public anchors; without: the fold in which the clients of a
-    source domain are held out, too.
+    an attack in a merge; anchor_loss: of an update, on the public anchors; statistics: (settings, client) -> what the
+    client measured of its own images for the kind's needs, an upload that nobody checked; classes: the words for
+    the classes, in label order; without: the fold in which the clients of a source domain are held out, too.
     """
 
     clients: tuple[str, ...]
@@ -55,6 +66,8 @@ class Fold:
     client: Callable[[Settings], Update]
     facts: Callable[[Settings, Update], dict[str, Any]]
     anchor_loss: Callable[[Update], float]
+    statistics: Callable[[Settings, str], Mapping[str, Tensor]]
+    classes: tuple[str, ...]
     without: Callable[[str], "Fold"]
 
 
@@ -88,6 +101,7 @@ class Kind:
     beside: int
     group: str
     images: str
+    needs: tuple[str, ...]
 
 
 KINDS: Registry[Kind] = Registry("kind of model")
@@ -101,18 +115,22 @@ def served(
     beside: int = 0,
     group: str = "",
     images: str = "",
+    needs: Collection[str] = (),
 ) -> Callable[[Make], Make]:
     """Register a kind.
 
     title: its name in tables; reads: keys of READS; options: dataclass of `sap.config.option` fields, see `options_of`;
     beside: how many other points it is served with, see `beside_of`; group: of GROUPS, "floor" or "ceiling" for what is
-    no method: a config names it in evaluate.references; images: whose images a ceiling was trained on.
+    no method: a config names it in evaluate.references; images: whose images a ceiling was trained on; needs: of
+    SERVE_NEEDS (see sap.needs), what each client measures of its own images: `fold.statistics`. Such a kind says in its
+    facts how many numbers a client sends for it, "uploaded": the ledger's bytes.
     """
     if not set(reads) <= set(READS) or group not in GROUPS:
         raise TypeError(f"kind {name}: reads {reads!r} or group {group!r}; known are {', '.join((*READS, *GROUPS))}")
+    check_needs(f"kind {name}", needs, SERVE_NEEDS)
 
     def register(make: Make) -> Make:
-        KINDS.add(name, Kind(name, make, title, reads, options, beside, group, images))
+        KINDS.add(name, Kind(name, make, title, reads, options, beside, group, images, tuple(sorted(needs))))
         return make
 
     return register
@@ -160,6 +178,7 @@ def describe() -> dict[str, dict[str, Any]]:
             "beside": kind.beside,
             "group": kind.group,
             "images": kind.images,
+            "needs": list(kind.needs),
         }
         for kind in KINDS.values()
     }

@@ -6,13 +6,11 @@ It is the softmax of the weighted mean of their logits, a product of experts: Hi
 """
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import torch
+from functools import partial
 
 from sap.config import option
-from sap.serve._api import Fold, Judge, Served, Settings, beside_of, one, options_of, served, size_of
+from sap.serve._api import Fold, Served, Settings, options_of, served
+from sap.serve._two import fused, geometric
 
 
 @dataclass(frozen=True)
@@ -23,11 +21,4 @@ class Options:
 @served("product", "product", reads=("merge",), options=Options, beside=1)
 def product(settings: Settings, fold: Fold) -> Served:
     """The weighted geometric mean of two models' probabilities, each with its own pass."""
-    weight, own, (other,) = options_of(settings).weight, one(fold.merge(settings)), beside_of(settings, fold)
-
-    def predict(judge: Judge, images: Any) -> np.ndarray:
-        found = (torch.from_numpy(each.predict(judge, images)) for each in (own, other))
-        first, second = (each.clamp_min(torch.finfo(each.dtype).tiny).log() for each in found)
-        return np.asarray((weight * first + (1 - weight) * second).softmax(1).numpy())
-
-    return Served(predict, own.passes + other.passes, size_of(own, other))
+    return fused(settings, fold, partial(geometric, options_of(settings).weight))

@@ -1,1 +1,1 @@
-"""Gram matrices or Fisher information of one client's own model."""
+"""Gram matrices, Fisher information or sums of features of one client."""

@@ -1,4 +1,4 @@
-"""Gram matrices or Fisher information of one client's own model, for the merge methods that ask for them."""
+"""Gram matrices, Fisher information or sums of features of one client, for the points that ask for them."""
 
 from collections.abc import Iterator
 
