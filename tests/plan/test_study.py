@@ -166,10 +166,12 @@ def test_the_default_plan_is_not_larger_than_its_laptop_budget(default):
 def test_the_merge_comparison_holds_every_method_that_three_clients_allow_and_trains_nobody(default):
     """SLERP takes exactly two clients, Bulyan seven; every other registered method has its row."""
     plain = build_study(default)
-    study = build_study(read_config([ROOT / "experiments/merges.yaml"], ROOT / "config.yaml"))
+    overlays = [ROOT / "experiments/merges.yaml", ROOT / "experiments/rivals.yaml"]
+    study = build_study(read_config(overlays, ROOT / "config.yaml"))
     assert study.trainees == plain.trainees
     assert {point.id for point in plain.points} < {point.id for point in study.points}
-    shown = {point.settings["merge"]["method"] for point in study.points if "main" in point.views}
+    merges = (point.settings.get("merge") for point in study.points if "main" in point.views)
+    shown = {merge["method"] for merge in merges if merge}
     assert set(schema()["$defs"]["merge"]) - shown == {"slerp", "nuslerp", "bulyan"}
 
 
