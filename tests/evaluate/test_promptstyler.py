@@ -65,20 +65,20 @@ def test_arcface_moves_the_true_angle_by_the_margin():
 
 
 def test_style_words_take_the_steps_of_a_plain_loop_and_are_the_same_each_time(backbone):
-    one, again = (style_words(backbone, CLASSES, 2, 3) for _ in range(2))
-    start = style_words(backbone, CLASSES, 2, 0)
+    one, again = (style_words(backbone, CLASSES, 3, 3) for _ in range(2))
+    start = style_words(backbone, CLASSES, 3, 0)
     assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
     tokens, alone = styled_tokens(backbone, CLASSES), styled_tokens(backbone, [""])
     contents = backbone.text_features(backbone.tokenize(CLASSES))
-    earlier = styled_features(backbone, alone, one[0])
-    word, speed = start[1].clone(), 0.0
+    earlier = torch.cat([styled_features(backbone, alone, each) for each in one[:2]])
+    word, speed = start[2].clone(), 0.0
     for _ in range(3):
         leaf = word.clone().requires_grad_()
         style, styled = styled_features(backbone, alone, leaf), styled_features(backbone, tokens, leaf)
         loss = (style @ earlier.T).abs().mean() + cross_entropy(styled @ contents.T, torch.arange(3))
         speed = 0.9 * speed + torch.autograd.grad(loss, leaf)[0]
         word = word - 0.002 * speed
-    torch.testing.assert_close(one[1], word)
+    torch.testing.assert_close(one[2], word)
 
 
 def test_the_head_starts_at_the_class_texts_and_learns_the_styled_ones(backbone):
