@@ -7,7 +7,9 @@ from typing import Any
 from sap.config import type_schema, validate
 from sap.needs import ANCHORS, STATISTICS, from_source
 
-ALWAYS, PRUNED, ANCHORED, MEASURED, ATTACKED = "always", "pruned", "anchored", "measured", "attacked"
+ALWAYS, PRUNED, ANCHORED, MEASURED, ATTACKED, FINISHED = (
+    "always", "pruned", "anchored", "measured", "attacked", "finished",
+)  # fmt: skip
 MASK, RESCALE, MERGE, AFTER = range(4)  # steps of a composition, in their order
 
 
@@ -150,6 +152,14 @@ FIELDS = {  # in the order in which labels say them
         always=True,
         choices=("client", "anchors"),
     ),
+    "finish": _field(
+        str | dict,
+        "none",
+        "what is done to the merged update, before rank and scale: `none`, a name, or {method: name, option: value}; "
+        "see docs/methods.md",
+        FINISHED,
+        AFTER,
+    ),
     "rank": _field(
         int | None,
         None,
@@ -166,7 +176,7 @@ CHAINED = {"saliency": ANCHORED, "measured": MEASURED}  # ids that the plan adds
 # what an attack leaves of the clients, at the end the scores, of which a ratio is one comparison.
 SWEPT = (
     "attack", "attackers", "attacker_weight", "criterion", "space", "unit", "scope", "count", "statistics",
-    "alignment", "reduction", "anchor_draw", "anchor_size", "merge", "rescale", "control", "rank", "scale",
+    "alignment", "reduction", "anchor_draw", "anchor_size", "merge", "rescale", "control", "finish", "rank", "scale",
     "prune_top", "prune_ratio",
 )  # fmt: skip
 DEFAULTS: dict[str, Any] = {name: known.default for name, known in FIELDS.items() if known.when != ATTACKED}
@@ -206,6 +216,7 @@ def relevant(settings: Mapping[str, Any], needs: Iterable[str]) -> dict[str, Any
         ANCHORED: bool(from_source(ANCHORS, needs)),
         MEASURED: bool(from_source(STATISTICS, needs)),
         ATTACKED: settings.get("attack", "none") != "none",
+        FINISHED: settings.get("finish", "none") != "none",
     }
     return {name: value for name, value in settings.items() if matters[_when(name)]}
 

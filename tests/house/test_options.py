@@ -147,6 +147,7 @@ EFFECTS = {
     "points.N.reduction": f"{SALIENCY}::test_the_gradients_of_single_anchors_average_to_the_gradient",
     "points.N.anchor_draw": f"{ANCHORS}::test_sets_are_nested_repeatable_and_follow_the_draw",
     "points.N.statistics": f"{PRUNER}::test_statistics_of_two_sources_do_not_share_a_mask",
+    "points.N.finish": f"{COMPOSE}::test_a_finish_comes_after_merge_and_control_and_before_rank_and_scale",
     "points.N.rank": f"{COMPOSE}::test_a_rank_cuts_the_merge_back_to_the_best_approximation",
     "points.N.scale": f"{COMPOSE}::test_scale_multiplies_at_the_end_and_zero_gives_zero",
 }

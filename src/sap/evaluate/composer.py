@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+import sap.finish
 import sap.merge
-import sap.prune  # noqa: F401  both imports register their methods
+import sap.prune  # noqa: F401  all three register their methods
 from sap.compose import Composer, LazyGradients, LazyTensors
 from sap.evaluate.counts import sample_count
 from sap.io import load_tensors

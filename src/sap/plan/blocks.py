@@ -28,7 +28,7 @@ MOVED = {  # what stood in `views` once -> what says it now
 }
 
 
-_CALLED = {"merge": "merge method", "attacks": "attack", "kinds": "kind of model"}
+_CALLED = {"merge": "merge method", "attacks": "attack", "finishes": "finish", "kinds": "kind of model"}
 
 
 def resolved_blocks(points: Any) -> dict[str, Block]:
@@ -86,6 +86,10 @@ def _resolved(block: Any, where: str) -> Block:
         attack if attack == "none" else _named(attack, "attacks", "kind", f"{where}.attack")
         for attack in filled["attack"]
     ]
+    filled["finish"] = [
+        finish if finish == "none" else _named(finish, "finishes", "method", f"{where}.finish")
+        for finish in filled["finish"]
+    ]
     known = ["none", *schema()["$defs"]["criteria"]]
     for criterion in filled["criterion"]:
         if criterion not in known:
@@ -98,7 +102,8 @@ def _resolved(block: Any, where: str) -> Block:
 def _named(given: Any, where: str, key: str, path: str) -> dict[str, Any]:
     """`ties` or {method: ties, density: 0.2} -> the method with all its options, checked against its declaration.
 
-    `where` names the declarations ($defs of the schema): `merge`, or `attacks` or `kinds`, where `key` is `kind`.
+    `where` names the declarations ($defs of the schema): `merge` or `finishes`, or `attacks` or `kinds`, where `key` is
+    `kind`.
     """
     given = {key: given} if isinstance(given, str) else dict(given)
     if key not in given:

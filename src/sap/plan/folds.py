@@ -147,9 +147,9 @@ def _poisoned(study: Study, seed: int, asked: Asked) -> dict[str, dict[str, str]
 
 
 def point_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Code behind a point's row: reading and judging, its own kind, attack, method and criterion, not the others.
+    """Code behind a point's row: reading and judging, its own kind, attack, method, criterion and finish, no other.
 
-    No import leads to those four: their registries are filled by scanning a folder.
+    No import leads to those five: their registries are filled by scanning a folder.
     """
     defs = schema()["$defs"]
     modules = ["sap.evaluate.load", "sap.evaluate.judging"]
@@ -160,5 +160,6 @@ def point_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
         if "merge" in part:
             modules.append(defs["merge"][part["merge"]["method"]]["module"])
             criterion = part.get("criterion", "none")
+            modules += [defs["finishes"][part["finish"]["method"]]["module"]] if "finish" in part else []
             modules += [] if criterion == "none" else [defs["criteria"][criterion]["module"]]
     return tuple(dict.fromkeys(modules))

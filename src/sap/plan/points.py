@@ -65,11 +65,11 @@ def expand(
 ) -> list[Point]:
     """Points of all blocks (see `sap.plan.blocks`), each once, in an order in which neighbours share work.
 
-    `known` holds the declarations of all `merge` methods and `criteria` (the schema's $defs); `saliency_id` names the
-    gradients of an (alignment, reduction, draw), which chains a point to its anchors; `measure_id` names the statistics
-    of a (kind, source); `clients` are those that `attackers: each` stands for. Fields that cannot matter (the anchors
-    of a random mask) are left out of the settings, so that equal points have equal ids; what blocks say
-    of one point is joined. Every pruned point of the main table gets its shrinkage control.
+    `known` holds the declarations of all `merge` methods, `criteria` and `finishes` (the schema's $defs); `saliency_id`
+    names the gradients of an (alignment, reduction, draw), which chains a point to its anchors; `measure_id` names the
+    statistics of a (kind, source); `clients` are those that `attackers: each` stands for. Fields that cannot matter
+    (the anchors of a random mask) are left out of the settings, so that equal points have equal ids; what blocks say of
+    one point is joined. Every pruned point of the main table gets its shrinkage control.
     """
     found: dict[str, Point] = {}
 
@@ -189,6 +189,10 @@ def describe(settings: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     merge = dict(settings["merge"])
     text = merge.pop("method")
     text += _special(merge, known["merge"][text])
+    if "finish" in settings:
+        finish = dict(settings["finish"])
+        name = finish.pop("method")
+        text += f" → {name}{_special(finish, known['finishes'][name])}"
     if settings["criterion"] != "none":
         text = f"{settings['criterion']} ρ={_short(settings['prune_ratio'])} → {text}"
     return ", ".join([text, *words(settings)])
@@ -237,6 +241,7 @@ def _slug(settings: Mapping[str, Any]) -> str:
     words = [settings["attack"]["kind"]] if "attack" in settings else []
     words += [settings["kind"]] if settings["kind"] != "merge" else []
     words += [settings["merge"]["method"]] if "merge" in settings else []
+    words += [settings["finish"]["method"]] if "finish" in settings else []
     if settings.get("criterion", "none") != "none":
         words += [settings["criterion"], f"r{_short(settings['prune_ratio'])}"]
     return "-".join(words)
