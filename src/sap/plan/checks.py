@@ -107,6 +107,13 @@ def check_training(settings: Settings) -> None:
     train, lora, backbone = settings["train"], settings["train"]["lora"], settings["backbone"]
     if train["early_stop"] is not None and settings["data"]["split"]["val"] == 0:
         raise SapError("train.early_stop needs validation images, and data.split.val is 0. Raise it or set null.")
+    if train["early_stop"] is not None and train["average"] != "none":
+        raise SapError(
+            f"train.early_stop keeps one epoch, and train.average: {train['average']} many. Set early_stop to null or "
+            "average to none."
+        )
+    if train["orthogonal"] and lora["factors"] == "B":
+        raise SapError("train.orthogonal acts on A, and train.lora.factors: B freezes A. Set orthogonal to 0.")
     if lora["towers"] == "both":
         raise SapError(
             "train.lora.towers: both trains clients that nothing can score, because anchor gradients exist for the "

@@ -9,7 +9,7 @@ FEWEST_STEPS = 20  # below, an adapter has hardly left its start
 def notes(study: Study) -> list[str]:
     """Sentences in this order; none where there is nothing to say."""
     left_out = [f"{point.label}, a row of config.yaml, is left out: {reason}" for point, reason in study.left_out]
-    return [*left_out, *_short_trainings(study), *_trained_for_headroom(study)]
+    return [*left_out, *_short_trainings(study), *_soft_labels(study), *_trained_for_headroom(study)]
 
 
 def steps_of(study: Study) -> dict[str, int]:
@@ -32,6 +32,16 @@ def _short_trainings(study: Study) -> list[str]:
         f"{', '.join(short)}: about {least if least == most else f'{least} to {most}'} steps of training each, fewer "
         f"than {FEWEST_STEPS}, so that adapters may hardly leave their start. Raise train.epochs or lower "
         "train.batch_size."
+    ]
+
+
+def _soft_labels(study: Study) -> list[str]:
+    smoothing = study.settings["train"]["label_smoothing"]
+    if not smoothing:
+        return []
+    return [
+        f"train.label_smoothing is {smoothing:g}: clients that are trained to be unsure lose more by a merge (DisTaC, "
+        "ICLR 2026). Set it to 0, unless that loss is the question."
     ]
 
 
