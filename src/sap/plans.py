@@ -96,9 +96,10 @@ class SharePlan:
 class FoldPlan(ModelPlan):
     """What a job reads that merges the clients of one fold at some points.
 
-    domains, clients: name -> folder; pooled, oracle: a folder, None where no point is of that kind; gradients,
-    statistics: id -> client -> folder; anchors: id of the gradients -> folder of theirs; poisoned: client -> attack as
-    canonical JSON -> folder; patch_size: side of every backdoor's patch, a share of the image's.
+    domains, clients: name -> folder; domain_of: client -> its domain; pooled, oracle: a folder, None where no point is
+    of that kind; gradients, statistics: id -> client -> folder; anchors: id of the gradients -> folder of theirs;
+    poisoned: client -> attack as canonical JSON -> folder; patch_size: side of every backdoor's patch, a share of the
+    image's.
     """
 
     target: str
@@ -106,6 +107,7 @@ class FoldPlan(ModelPlan):
     domains: Folders
     clients: Folders
     points: tuple[PointPlan, ...]
+    domain_of: dict[str, str] = field(default_factory=dict)
     pooled: str | None = None
     oracle: str | None = None
     gradients: dict[str, Folders] = field(default_factory=dict)
@@ -121,6 +123,10 @@ class FoldPlan(ModelPlan):
         if self.public is None:
             raise TypeError(f"the plan of {self.target}, seed {self.seed}, has no public anchors")
         return self.public
+
+    def without(self, domain: str) -> list[str]:
+        """The clients that are left where a source domain's own are held out, too."""
+        return [name for name in self.clients if self.domain_of[name] != domain]
 
     @property
     def whole(self) -> Folders:

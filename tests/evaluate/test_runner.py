@@ -1,5 +1,7 @@
 """The judge: zero-shot bits are kept, batches do not matter, and a model that predicts NaN is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from sap.clip.tower import below
 from sap.errors import MachineError, SapError
 from sap.evaluate.judging import judge_points
-from sap.evaluate.rows import Judged
+from sap.evaluate.rows import HELD_OUT, Judged
 from sap.evaluate.runner import DomainImages, Judge, softmax
 from sap.factors import tensors_of
 from sap.serve._api import Fold
@@ -133,7 +135,7 @@ def test_other_errors_of_the_model_are_not_taken_for_a_lack_of_memory(judge_of, 
 
 
 def fold(trained, merge=None):
-    return Fold(tuple(trained), trained, merge, trained.get, None, None)
+    return Fold(tuple(trained), trained, merge, trained.get, None, None, None)
 
 
 def test_ensembles_average_probabilities_or_logits(judge_of, test_images):
@@ -243,6 +245,22 @@ def test_a_product_of_two_points_is_the_softmax_of_the_mean_of_their_logits(judg
     ((row, found, _),) = judge_points(plan, wanted, judge, tests, fold({}, lambda _: update), [])
     assert np.allclose(found, softmax(0.625 * own + 0.375 * other), atol=1e-5)
     assert (row["passes"], row["parameters"]) == (3, 2 * kept)
+
+
+def test_a_held_out_row_is_of_the_fold_without_its_domains_clients(judge_of, test_images):
+    judge, updates = judge_of(), {}
+    for name, size in (("all", 2.0), ("without photo", 0.5)):
+        updates[name] = update_of(judge.backbone.model, size)
+    less = fold({}, lambda _: updates["without photo"])
+    whole = replace(fold({}, lambda _: updates["all"]), without={"photo": less}.__getitem__)
+    points = [{"id": "p", "settings": {"kind": "merge"}, "judged_on": ["held_out"]}]
+    plan = made_fold(domains={"sketch": "", "photo": ""}, target="sketch", points=points)
+    tests = {Judged("sketch"): test_images, Judged("photo", HELD_OUT): test_images}
+    rows = list(judge_points(plan, {("p", *judged): "0" for judged in tests}, judge, tests, whole, []))
+    found = {row["images"]: (row["norm"], probabilities) for row, probabilities, _ in rows}
+    for images, name in (("test", "all"), (HELD_OUT, "without photo")):
+        assert found[images][0] == updates[name].norm()
+        assert np.array_equal(found[images][1], judge.probabilities(test_images, updates[name]))
 
 
 def test_class_features_of_a_models_own_take_the_place_of_the_frozen_ones(judge_of, test_images):

@@ -25,7 +25,9 @@ def default() -> dict:
 
 @pytest.fixture
 def config(default) -> dict:
-    return default | {"points": copy.deepcopy(POINTS)}
+    """Nothing but these points is judged for a selection, and they only where a test says so."""
+    evaluate = default["evaluate"] | {"candidates": []}
+    return default | {"points": copy.deepcopy(POINTS), "evaluate": evaluate}
 
 
 @pytest.fixture

@@ -81,7 +81,17 @@ def test_a_backdoor_is_judged_with_its_patch_and_so_is_the_clean_merge(config):
 def test_candidates_are_judged_on_the_sources_validation_images_too(config):
     study = study_of(config, {"views": "selection", "judged_on": "selection", "merge": "mean", "scale": [0.5, 1.0]})
     owed = rows_owed(study, study.targets[0], 0, 0)
-    assert [owed[point.id] for point in study.points] == [len(study.domains)] * 2
+    # The target, and each of the others by the merge of all clients and by that of all others'.
+    assert [owed[point.id] for point in study.points] == [1 + 2 * (len(study.domains) - 1)] * 2
+
+
+def test_a_rule_that_needs_every_client_is_no_candidate_of_leaving_one_out(config):
+    """Krum takes three clients at least."""
+    config["evaluate"]["candidates"] = ["main"]
+    study = study_of(config, {"merge": ["mean", "krum"]})
+    plan = shard_plan(study, study.targets[0], 0, 0)
+    judged = {p.settings["merge"]["method"]: p.judged_on for p in plan.points if p.settings["kind"] == "merge"}
+    assert judged == {"mean": ("selection", "held_out"), "krum": ("selection",)}
 
 
 def test_every_pruned_row_of_the_main_table_has_its_shrinkage_control(config):

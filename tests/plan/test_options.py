@@ -34,6 +34,10 @@ def images(study):
     return {made.images for made in plans}
 
 
+def judged_kinds(study):
+    return {point.settings["kind"]: point.judged_on for point in shard_plan(study, "photo", 0, 0).points[::-1]}
+
+
 # key: (value, what it decides, its value then); with the default it is another one
 DECIDED = {
     "experiment": ("renamed", lambda study: report_plan(study).experiment, "renamed"),
@@ -50,6 +54,11 @@ DECIDED = {
     "backbone.resize_mode": ("squash", lambda study: study.input["mode"], "squash"),
     "evaluate.targets": (["photo"], lambda study: {fold.target for fold in report_plan(study).folds}, {"photo"}),
     "evaluate.references": (["zero_shot", "pooled"], kinds, {"zero_shot", "pooled"}),
+    "evaluate.candidates": (
+        ["main"],
+        lambda study: {kind for kind, words in judged_kinds(study).items() if "held_out" in words},
+        {"zero_shot", "ensemble", "ensemble_logits", "merge"},
+    ),
     "evaluate.precision": (
         "bfloat16",
         lambda study: {

@@ -41,6 +41,7 @@ MATRIX = {
     "evaluate.shards": (4, set()),
     "evaluate.targets": (["photo"], set()),
     "evaluate.references": (["zero_shot"], set()),
+    "evaluate.candidates": (["main"], set()),
     "evaluate.precision": ("bfloat16", {"cohort"}),
     "points.1.prune_ratio": (0.7, set()),
     "points.1.criterion": ("magnitude", set()),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sap.data.store import write_examples, write_images
-from sap.evaluate.rows import FIELDS, TEST, VALIDATION, digest_arrays
+from sap.evaluate.rows import FIELDS, HELD_OUT, TEST, VALIDATION, digest_arrays
 from sap.io import save_tensors, sealed
 
 DOMAINS = ("handwritten", "blended", "outlined", "printed")
@@ -204,7 +204,7 @@ def _rows(point, target, seed, inside, clients, base, domains):
         norm = settings["scale"] * (1 - 0.6 * ratio if settings.get("control", "none") != "restored" else 1.0)
     judged = [(domain, TEST) for domain in (domains if "clients" in point["judged_on"] else [target])]
     if "selection" in point["judged_on"]:
-        judged += [(domain, VALIDATION) for domain in domains if domain != target]
+        judged += [(domain, images) for images in (VALIDATION, HELD_OUT) for domain in domains if domain != target]
     for domain, images in judged:
         key = f"{point['id']}-{target}-{seed}-{domain}-{images}"
         rng = np.random.default_rng(zlib.crc32(key.encode()))  # its own: adding points moves no number of the others
@@ -214,7 +214,7 @@ def _rows(point, target, seed, inside, clients, base, domains):
             kind
         )
         if kind == "merge":
-            seen = 0.08 if domain != target else 0.0
+            seen = 0.08 if domain != target and images != HELD_OUT else 0.0
             gain = 0.06 * norm * (1.3 - norm) + seen + 4 * ratio * (1 - ratio) * GAIN[settings["criterion"]]
             gain += 0.004 * np.log2(settings.get("anchor_size") or 8) * ratio
             gain -= 0.02 * ("ties" in str(settings["merge"])) + 0.01 * ("factor" in str(settings["merge"]))

@@ -116,6 +116,29 @@ def test_the_merge_under_a_sign_flip_is_the_one_computed_by_hand(everything, stu
     assert np.abs(by_hand - flipped).max() < 0.01 * np.abs(clean - flipped).max()  # tiny updates move little
 
 
+def test_a_candidate_is_judged_on_each_source_by_what_the_others_merge_to(everything, study, monkeypatch):
+    """Of two source domains one is left: by hand it is the other client's own upload, scaled."""
+    from sap.evaluate.load import domain_images, load_judge
+    from sap.evaluate.rows import HELD_OUT, Judged
+    from sap.update import load_adapter
+
+    monkeypatch.chdir(everything.folder)
+    plan = shard_plan(study, "sketch", 0, 0)
+    judge, _ = load_judge(plan, plan.clients, "cpu", 256)
+    rows, predictions = judged(everything, study, "sketch")
+    held_out = [row for row in rows if row["images"] == HELD_OUT]
+    assert {(row["domain"], row["settings"]["scale"]) for row in held_out} == {
+        (domain, scale) for domain in ("handwritten", "printed") for scale in (0.75, 1.5)
+    }
+    for row in held_out:
+        (other,) = {"handwritten", "printed"} - {row["domain"]}
+        update = load_adapter(plan.clients[other]).scaled(row["settings"]["scale"])
+        images = domain_images(Judged(row["domain"], HELD_OUT), plan.domains[row["domain"]])
+        by_hand = judge.probabilities(images, update)[np.arange(len(images.labels)), images.labels]
+        stored = predictions[f"{row['domain']}/held_out/true_probability"][row["index"]]
+        assert np.array_equal(by_hand, stored)
+
+
 def test_a_second_run_has_nothing_to_do_and_without_evidence_no_such_stage_runs(everything):
     assert everything.planned(EVERYTHING) == {}
     assert not EVIDENCE & set(everything.planned(MINI))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import sap.serve  # noqa: F401  registers its kinds
-from sap.evaluate.rows import VALIDATION, Judged, Name, judged_on, name_of
+from sap.evaluate.rows import HELD_OUT, VALIDATION, Judged, Name, judged_on, name_of
 from sap.evaluate.runner import DomainImages, Judge
 from sap.failures import sentence_of, writable
 from sap.plans import FoldPlan, PointPlan
@@ -55,12 +55,14 @@ def _judged(
     fold: Fold,
 ) -> Iterator[Predicted]:
     """The rows of one point on some images, without their keys; arguments as for `judge_points`."""
+    make = KINDS[point.settings["kind"]].make
     start = time.perf_counter()
-    served = KINDS[point.settings["kind"]].make(point.settings, fold)
-    norm = None if served.update is None else served.update.norm()
+    of_all = make(point.settings, fold)
     made = time.perf_counter() - start
     for judged in asked:
         start = time.perf_counter()
+        held_out = judged.images == HELD_OUT
+        served = make(point.settings, fold.without(judged.domain)) if held_out else of_all
         probabilities = served.predict(judge, tests[judged])
         row = {
             "point": point.id,
@@ -69,7 +71,7 @@ def _judged(
             "seed": plan.seed,
             **judged._asdict(),
             "precision": judge.precision,
-            "norm": norm,
+            "norm": None if served.update is None else served.update.norm(),
             "passes": served.passes,
             "parameters": served.parameters,
             "seconds": round(time.perf_counter() - start + made / len(asked), 4),

@@ -1,6 +1,7 @@
 """From a shard plan to loaded things: the judge, the test images, the trained updates and the merge function."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sap.data.store import open_store
 from sap.errors import SapError
 from sap.evaluate.attacked import Scenarios
 from sap.evaluate.composer import composers
-from sap.evaluate.rows import TRIGGERED, VALIDATION, Judged, judged_on
+from sap.evaluate.rows import HELD_OUT, TRIGGERED, VALIDATION, Judged, judged_on
 from sap.evaluate.runner import DomainImages, Judge
 from sap.io import load_tensors
 from sap.plans import FoldPlan, ModelPlan
@@ -32,15 +33,16 @@ def load_fold(
     """
     asked = {judged for point in plan.points for judged in judged_on(point, plan.target, plan.domains)}
     tests = {judged: domain_images(judged, plan.domains[judged.domain], plan.patch_size) for judged in sorted(asked)}
+    for judged in tests:
+        if judged.images == HELD_OUT:  # the same images: what lies below the LoRA is computed once for both
+            tests[judged] = tests.get(Judged(judged.domain, VALIDATION), tests[judged])
     folders = plan.clients | plan.whole
     judge, trained = load_judge(plan, folders, device, batch_size, cache_activations)
-    found = _scenarios(plan, trained, judge.backbone)
-    merge = lambda settings: found.merge(own_merge(settings))  # noqa: E731
-    fold = Fold(tuple(plan.clients), trained, merge, found.client, found.facts, found.anchor_loss)
-    return judge, tests, fold
+    return judge, tests, _fold(plan, trained, judge.backbone)
 
 
-def _scenarios(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone) -> Scenarios:
+def _fold(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone) -> Fold:
+    """The clients of a plan, and what can be asked of them."""
     shapes = _shapes(backbone)
 
     @cache
@@ -49,7 +51,16 @@ def _scenarios(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone
         found = load_tensors(Path(plan.shown.anchors) / "anchors.safetensors")
         return AnchorLoss(backbone, backbone.normalise(found["images"][:size]), found["tokens"][:size])
 
-    return Scenarios(plan, trained, composers(plan, trained, backbone), lambda folder: _adapter(folder, shapes), public)
+    @cache
+    def without(domain: str) -> Fold:
+        return _fold(
+            replace(plan, clients={name: plan.clients[name] for name in plan.without(domain)}), trained, backbone
+        )
+
+    compose = composers(plan, trained, backbone)
+    found = Scenarios(plan, trained, compose, lambda folder: _adapter(folder, shapes), public)
+    merge = lambda settings: found.merge(own_merge(settings))  # noqa: E731
+    return Fold(tuple(plan.clients), trained, merge, found.client, found.facts, found.anchor_loss, without)
 
 
 def load_judge(
@@ -87,7 +98,7 @@ def domain_images(judged: Judged, folder: str, patch_size: float = 0.0) -> Domai
     `patch_size` is the patch's side, a share of the image's. SapError where there are no images.
     """
     store = open_store(folder)
-    split = "val" if judged.images == VALIDATION else "test"
+    split = "val" if judged.images in (VALIDATION, HELD_OUT) else "test"
     rows = store.rows(split)
     if not len(rows):
         raise SapError(f"{folder}: domain {judged.domain} has no {split} images. Raise data.split.{split}.")

@@ -13,6 +13,11 @@ class EvaluateOptions:
         "floors and ceilings: zero-shot, each client alone, output ensembles (mean of probabilities, mean of logits), "
         "pooled-source LoRA, in-domain oracle",
     )
+    candidates: tuple[str, ...] = option(
+        ("main", "path"),
+        "views whose points are candidates of a selection: each is also judged on the sources' validation images, and "
+        "on each source domain's by the merge of all others; [] leaves only blocks that say judged_on: selection",
+    )
     precision: str = option(
         "auto",
         "arithmetic of the forward passes; `auto` is bf16 autocast on GPUs that have it, else float32",

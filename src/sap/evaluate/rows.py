@@ -27,11 +27,8 @@ from sap.io import (
 from sap.plans import FoldPlan, PointPlan, parts
 
 FIELDS = {"predicted": np.int16, "probability": np.float32, "true_probability": np.float32}
-TEST, TRIGGERED, VALIDATION = (
-    "test",
-    "triggered",
-    "validation",
-)  # images of a domain: plain, with a patch, of that split
+# Images of a domain: plain, with a patch, of that split, and of that split for the merge of all others' clients.
+TEST, TRIGGERED, VALIDATION, HELD_OUT = "test", "triggered", "validation", "held_out"
 UPLOAD = ("adapter_config.json", "adapter_model.safetensors")
 
 Name = tuple[str, str, str]  # point id, domain, which of its images
@@ -179,15 +176,17 @@ def judged_on(point: PointPlan, target: str, domains: Iterable[str]) -> list[Jud
     """What a point of a fold plan is judged on.
 
     The held-out domain; on "clients" all domains, as in the fold that holds none out; "triggered" also the held-out
-    ones with a backdoor's patch; for a "selection" also the sources' validation images.
+    ones with a backdoor's patch; for a "selection" also the sources' validation images; "held_out" those once more,
+    each domain's by what is merged without its own clients.
     """
     domains = list(domains)
     held_out = [target] if target in domains else domains
     judged = [Judged(domain) for domain in (domains if "clients" in point.judged_on else held_out)]
     if "triggered" in point.judged_on:
         judged += [Judged(domain, TRIGGERED) for domain in held_out]
-    if "selection" in point.judged_on:
-        judged += [Judged(domain, VALIDATION) for domain in domains if domain != target]
+    for word, images in (("selection", VALIDATION), ("held_out", HELD_OUT)):
+        if word in point.judged_on:
+            judged += [Judged(domain, images) for domain in domains if domain != target]
     return judged
 
 
@@ -233,6 +232,8 @@ def row_keys(plan: FoldPlan) -> dict[Name, str]:
                 seen["patch_size"] = plan.patch_size
             if looks == VALIDATION:
                 seen["anchors"] = _digests(plan.shown.anchors, "anchors.safetensors")
+            if looks == HELD_OUT:
+                seen["merged"] = plan.without(domain)
             keys[point.id, domain, looks] = digest(canonical(reads | seen), 16)
     return keys
 

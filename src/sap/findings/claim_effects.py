@@ -6,7 +6,7 @@ import numpy as np
 
 from sap.findings.attack_control import control
 from sap.findings.claim_points import NotTestable, find, reference, sap_point, unpruned_mean, variant
-from sap.findings.selection import selected_correct
+from sap.findings.selection import families, selected_correct
 from sap.report.effects import difference, paired
 from sap.report.frame import Results
 from sap.report.outcomes import Array, draws_of, whole
@@ -171,7 +171,9 @@ def beyond_shrinkage(results: Results) -> list[Part]:
     same = {"rescale": "none", "control": "restored"}
     ours = variant(results, sap, "SAP at the mean's layer norms", **same)
     random = variant(results, sap, "random mask at the mean's layer norms", criterion="random", **same)
-    selected = selected_correct(results, "unpruned", "client")
+    mean = unpruned_mean(results)
+    paths = [family for family in families(results).values() if family.symbol == "λ" and mean in family.points]
+    selected = selected_correct(results, paths[0], "client") if paths else None
     if selected is None:
         raise NotTestable("the experiment has no candidates of λ (view selection)")
     return [

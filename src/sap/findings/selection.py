@@ -1,76 +1,111 @@
-"""Who chooses ρ or λ: nobody, the anchors, the clients, or (a ceiling) the target's own labels."""
+"""Who chooses λ, ρ or the method: nobody, the anchors, the clients, or (a ceiling) the target's own labels.
+
+Candidates are points that were judged for a selection. Held-out client: each is merged without the clients of one
+source domain and judged on that domain's validation images, for every source domain in turn; the mean decides, and what
+was chosen is merged from all. This is leave-one-domain-out cross-validation with clients as folds.
+"""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sap.evaluate.rows import TEST, VALIDATION
+from sap.evaluate.rows import HELD_OUT, TEST, VALIDATION
 from sap.report.exhibit import table
 from sap.report.frame import Results
-from sap.report.outcomes import Array, whole
+from sap.report.outcomes import Array, twins, whole
 from sap.report.table import BELOW, Column, Table, effect_columns, interval, number, percent, text
 from sap.stats.effect import DIFFERENCES, MISSING_EFFECT, crossed_effect
 from sap.stats.summary import summarise
-from sap.stats.ties import largest
+from sap.stats.ties import EQUAL, largest
 
-EMPTY = "This experiment holds no candidates to select from (points of the view `selection`)."
-FAMILIES = {  # family -> (criterion of its candidates, the setting that is chosen, its symbol, its fixed value)
-    "SAP": ("taylor_absolute", "prune_ratio", "ρ", 0.5),
-    "unpruned": ("none", "scale", "λ", 1.0),
-}
+EMPTY = "This experiment holds no candidates to select from (evaluate.candidates, or judged_on: selection)."
+EVERYTHING = "whole table"
+MOST = 4  # methods that a choice over the whole table names
 MODES = {  # mode -> what choosing costs
     "fixed": "nothing",
     "anchor": "anchors",
-    "client": "one more round: every client scores every candidate",
+    "client": "one more round: every client scores every candidate, its own update inside",
+    "held-out client": "one more round: every client scores every candidate of the others",
+    "held-out client, one SE": "the same",
+    "held-out client, parabola": "the same",
     "oracle": "labels of the target",
 }
+HELD_OUT_CLIENT = "held-out client"
 CHOICES, CEILINGS = "Chosen without the target", "Ceilings: chosen on the target's own labels, never a result"
 NOTES = (
     "One choice per held-out domain and seed. Fixed: one value for all. Anchor: lowest loss on the public anchors. "
-    "Client: highest mean accuracy on the sources' validation images, which the clients send back for every candidate. "
-    "Oracle: highest accuracy on the target. The smaller value wins a tie.",
+    "Client: highest mean accuracy on the sources' validation images, of what all clients merge to. Held-out client: "
+    "the same images, each source domain's judged by what is merged without its clients; no image leaves a client. "
+    "Oracle: highest accuracy on the target. The smaller update wins a tie.",
+    "One SE: the smallest update whose mean accuracy lies within one binomial standard error of the best. Parabola: "
+    "the value nearest to the vertex of the least-squares parabola through the means, or the best where it opens upwards.",
+    f"{EVERYTHING.capitalize()}: every candidate that has all scores, whatever its method; its fixed row would be a "
+    "method named in advance.",
     "Accuracy in percent on the held-out domains, mean ± sd over seeds. Δ: points above zero-shot [95 % interval over "
     "seeds and images]; ↓ below zero-shot. Chosen: value × how often. n: seeds × images.",
 )
+Run = tuple[str, int]  # target, seed
 
 
-def candidates(results: Results, family: str) -> dict[float, str]:
-    """value -> point of one of FAMILIES, ascending; of several merges the first in the plan's order."""
-    criterion, setting, _, _ = FAMILIES[family]
-    inside = results.points.loc[results.in_view("selection")]
-    inside = inside[(inside["criterion"] == criterion) & (inside["control"] == "none")]
-    inside = inside[inside["merge_key"] == inside["merge_key"].iloc[0]] if len(inside) else inside
-    return {float(value): point for point, value in inside[setting].astype(float).sort_values().items()}
+@dataclass(frozen=True, eq=False)
+class Family:
+    """Candidates among which one is chosen: points, in the order in which ties are resolved.
+
+    values: of the setting that tells them apart, None where they differ in more than one; fixed: the point of the value
+    that is taken where nobody chooses, if it is a candidate.
+    """
+
+    name: str
+    symbol: str
+    points: tuple[str, ...]
+    values: tuple[float, ...] | None = None
+    fixed: str | None = None
+
+    def called(self, results: Results, point: str) -> str:
+        """A candidate in a word or two."""
+        if self.values is None:
+            return str(results.points.loc[point, "label"])
+        return f"{self.values[self.points.index(point)]:g}"
 
 
-def chosen(results: Results, family: str, mode: str) -> dict[tuple[str, int], float] | None:
-    """(target, seed) -> the value that `mode` chooses; None without candidates, or where a score is missing."""
-    points = candidates(results, family)
+def families(results: Results) -> dict[str, Family]:
+    """Name -> candidates: the λ path of each method and the ρ of each kind of pruning, where they have two values or
+    more, and the whole table."""
+    return {
+        f"{family.name}, {family.symbol}" if family.symbol else family.name: family for family in _families(results)
+    }
+
+
+def chosen(results: Results, family: Family, mode: str) -> dict[Run, str] | None:
+    """(target, seed) -> the point that `mode` chooses; None where it cannot: no fixed value, or a score is missing."""
     runs = [(target, seed) for target in results.targets for seed in results.seeds]
     if mode == "fixed":
-        fixed = FAMILIES[family][3]
-        return dict.fromkeys(runs, fixed) if fixed in points else None
-    scores = _scores(results, list(points.values()), mode)
-    found = {}
-    for run in runs:
-        values = {value: scores.get((point, *run), np.nan) for value, point in points.items()}
-        if not values or np.isnan(list(values.values())).any():
+        return dict.fromkeys(runs, family.fixed) if family.fixed else None
+    if mode.endswith("parabola") and (family.values is None or len(family.values) < 3):
+        return None
+    choose = _RULES[mode]
+    scored, found = _scores(results, family, mode), dict[Run, str]()
+    for target, seed in runs:
+        scores = scored.get((target, seed), {})
+        there = [point for point in family.points if point in scores]
+        if not there or (family.values is not None and len(there) < len(family.points)):
             return None
-        found[run] = largest(values)  # ascending: the smaller value wins a tie
+        found[target, seed] = choose(family, there, scores)
     return found
 
 
-def selected_correct(results: Results, family: str, mode: str) -> list[Array] | None:
+def selected_correct(results: Results, family: Family, mode: str) -> list[Array] | None:
     """(1, S, n) per target: 1 where the candidate chosen there at that seed is right; None where any is missing."""
-    choice, points = chosen(results, family, mode), candidates(results, family)
+    choice = chosen(results, family, mode)
     if choice is None:
         return None
     cells = []
     for target in results.targets:
-        rows = whole(_correct(results, points[choice[target, seed]], target, seed) for seed in results.seeds)
+        rows = whole(_correct(results, choice[target, seed], target, seed) for seed in results.seeds)
         if rows is None:
             return None
         cells.append(np.stack(rows)[None])
@@ -78,30 +113,34 @@ def selected_correct(results: Results, family: str, mode: str) -> list[Array] | 
 
 
 def selection_frame(results: Results) -> pd.DataFrame:
-    """One row per family and mode, the oracle's last: section, family, mode, costs, accuracy, sd, delta with _low and
-    _high, chosen (`0.5 × 7, 0.9 × 5`), seeds, images; NaN where a row of the choice is missing."""
-    families = [family for family in FAMILIES if candidates(results, family)]
+    """One row per family and mode that it allows, the oracle's last: section, family, symbol, mode, costs, candidates,
+    accuracy, sd, delta with _low and _high, chosen (`0.5 × 7, 0.9 × 5`), seeds, images; NaN where a score is
+    missing."""
     start = next(iter(results.of_kind("zero_shot")), None)
     floor = results.outcomes.held_out(start) if start else None
+    found = families(results).values()
     records = [
-        {"section": CEILINGS if mode == "oracle" else CHOICES, "family": family, "mode": mode, "costs": costs}
+        {"section": CEILINGS if mode == "oracle" else CHOICES, "family": family.name, "symbol": family.symbol}
+        | {"mode": mode, "costs": costs, "candidates": len(family.points)}
         | _record(results, family, mode, floor)
         for oracle in (False, True)
-        for family in families
+        for family in found
         for mode, costs in MODES.items()
-        if (mode == "oracle") == oracle
+        if (mode == "oracle") == oracle and _applies(family, mode)
     ]
     return pd.DataFrame(records)
 
 
-@table("selection", "Who chooses ρ and λ", "2 Accuracy")
+@table("selection", "Who chooses λ, ρ and the method", "2 Accuracy")
 def selection_table(results: Results) -> Table:
-    """Accuracy when ρ or λ is fixed, chosen by the anchors, by the clients' validation images, or on the target itself.
-    The last section is a ceiling: how far the others fall short of it is the price of not knowing the target."""
+    """Accuracy when λ, ρ or the whole method is fixed, chosen by the anchors, by the clients' validation images, by
+    each client for the merges of the others, or on the target itself. The last section is a ceiling: how far the others fall
+    short of it is the price of not knowing the target."""
     columns = [
-        Column("what", lambda row: f"{row['family']}, {FAMILIES[row['family']][2]}"),
+        Column("what", lambda row: row["family"] + (f", {row['symbol']}" if row["symbol"] else "")),
         Column("selection", text("mode")),
         Column("choosing costs", text("costs")),
+        Column("candidates", number("candidates")),
         Column("accuracy", percent("accuracy", "sd")),
         Column("Δ", lambda row: interval("delta")(row) + (f" {BELOW}" if row["delta"] < 0 else "")),
         Column("chosen", text("chosen", absent="missing")),
@@ -110,19 +149,87 @@ def selection_table(results: Results) -> Table:
     return Table(selection_frame(results), columns, EMPTY, section="section", notes=NOTES)
 
 
-def _scores(results: Results, points: list[str], mode: str) -> Mapping[tuple[str, str, int], float]:
-    """(point, target, seed) -> what the mode maximises; absent or NaN where a row is missing."""
-    rows = results.judged[results.judged["point"].isin(points)]
-    if mode == "oracle":
-        rows = rows[(rows["domain"] == rows["target"]) & (rows["images"] == TEST)]
-        column = rows["accuracy"]
-    else:
-        rows = rows[rows["images"] == VALIDATION]
-        column = rows["accuracy"] if mode == "client" else -rows["anchor_loss"].astype(float)
-    grouped = rows.assign(score=column).groupby(["point", "target", "seed"])["score"]
-    sources = len(results.domains) - 1
-    complete = (lambda count: count == 1) if mode == "oracle" else (lambda count: count == sources)
-    return grouped.mean().where(complete(grouped.count())).to_dict()
+# --- the families ------------------------------------------------------------------------------------------------
+
+
+def _families(results: Results) -> Iterator[Family]:
+    points = _candidates(results)
+    merges = points[(points["kind"] == "merge") & (points["control"] == "none") & ~points["prune_ratio"].eq(0)]
+    for setting, symbol, fixed in (("scale", "λ", 1.0), ("prune_ratio", "ρ", 0.5)):
+        left = merges if setting == "scale" else merges[merges["criterion"] != "none"]
+        while len(left):
+            values = twins(left, left.index[0], setting).astype(float).sort_values(kind="stable")
+            left = left.drop(values.index)
+            if len(values) > 1:
+                at = next(iter(values.index[values == fixed]), None)
+                name = str(points.loc[at or values.index[-1], "label"])
+                yield Family(name, symbol, tuple(values.index), tuple(values), at)
+    if len(points) > 1:
+        norms = results.norms.groupby("point").mean()
+        sizes = points.index.map(lambda point: 0.0 if points.loc[point, "kind"] == "zero_shot" else norms.get(point))
+        order = np.argsort(np.nan_to_num(np.array(sizes, float), nan=np.inf), kind="stable")
+        yield Family(EVERYTHING, "", tuple(points.index[order]))
+
+
+def _candidates(results: Results) -> pd.DataFrame:
+    """The points that were judged for a selection, without those under attack."""
+    points = results.points
+    return points[points["judged_on"].map(lambda words: "selection" in words) & (points["attack"] == "")]
+
+
+def _applies(family: Family, mode: str) -> bool:
+    if family.values is None:
+        return mode not in ("fixed", "held-out client, parabola")
+    return not mode.endswith("parabola") or len(family.values) > 2
+
+
+# --- the rules ---------------------------------------------------------------------------------------------------
+
+Scores = Mapping[str, tuple[float, float]]  # point -> (what the mode maximises, its variance)
+
+
+def _best(family: Family, points: list[str], scores: Scores) -> str:
+    return largest({point: scores[point][0] for point in points})  # the first wins a tie
+
+
+def _one_standard_error(family: Family, points: list[str], scores: Scores) -> str:
+    best, variance = scores[_best(family, points, scores)]
+    return next(point for point in points if scores[point][0] >= best - np.sqrt(variance) - EQUAL)
+
+
+def _parabola(family: Family, points: list[str], scores: Scores) -> str:
+    values = np.array(family.values)
+    bend, slope, _ = np.polyfit(values, [scores[point][0] for point in points], 2)
+    if bend >= 0:
+        return _best(family, points, scores)
+    return points[int(np.abs(values + slope / (2 * bend)).argmin())]
+
+
+_RULES: Mapping[str, Callable[[Family, list[str], Scores], str]] = dict.fromkeys(MODES, _best) | {
+    "held-out client, one SE": _one_standard_error,
+    "held-out client, parabola": _parabola,
+}
+
+
+def _scores(results: Results, family: Family, mode: str) -> dict[Run, dict[str, tuple[float, float]]]:
+    """(target, seed) -> point -> (mean over the sources of what the mode maximises, its binomial variance).
+
+    Only for points with a score of each source.
+    """
+    images = {"oracle": TEST, "anchor": VALIDATION, "client": VALIDATION}.get(mode, HELD_OUT)
+    own = results.judged["domain"] == results.judged["target"]
+    rows = results.judged[(results.judged["images"] == images) & (own if images == TEST else ~own)]
+    rows = rows[rows["point"].isin(family.points)]
+    score = -rows["anchor_loss"].astype(float) if mode == "anchor" else rows["accuracy"]
+    rows = rows.assign(score=score, variance=score * (1 - score) / rows["n"]).dropna(subset="score")
+    grouped = rows.groupby(["target", "seed", "point"])
+    count = grouped["score"].count()
+    means = pd.DataFrame({"score": grouped["score"].mean(), "variance": grouped["variance"].sum() / count**2})
+    found: dict[Run, dict[str, tuple[float, float]]] = {}
+    complete = count == (1 if images == TEST else len(results.domains) - 1)
+    for (target, seed, point), score, variance in means[complete].itertuples(name=None):
+        found.setdefault((target, seed), {})[point] = (score, variance)
+    return found
 
 
 def _correct(results: Results, point: str, target: str, seed: int) -> Array | None:
@@ -130,7 +237,7 @@ def _correct(results: Results, point: str, target: str, seed: int) -> Array | No
     return None if found is None or seed not in planned else found[planned.index(seed)]
 
 
-def _record(results: Results, family: str, mode: str, floor: list[Array] | None) -> dict[str, Any]:
+def _record(results: Results, family: Family, mode: str, floor: list[Array] | None) -> dict[str, Any]:
     cells, choice = selected_correct(results, family, mode), chosen(results, family, mode)
     change = MISSING_EFFECT
     total = summarise([])
@@ -139,12 +246,16 @@ def _record(results: Results, family: str, mode: str, floor: list[Array] | None)
         if floor is not None:
             gains = [cell - start[None] for cell, start in zip(cells, floor, strict=True)]
             change = crossed_effect(gains, DIFFERENCES)
-    counts = sorted(Counter(choice.values()).items()) if choice else []
+    counts = Counter(choice.values()) if choice else Counter()
+    shown = (
+        sorted(counts, key=family.points.index) if family.values else [point for point, _ in counts.most_common(MOST)]
+    )
+    words = [f"{family.called(results, point)} × {counts[point]}" for point in shown]
     return {
         "accuracy": total.mean,
         "sd": total.sd,
         **effect_columns("delta", change),
-        "chosen": ", ".join(f"{value:g} × {count}" for value, count in counts),
+        "chosen": ", ".join(words) + (f" and {len(counts) - MOST} others" if len(shown) < len(counts) else ""),
         "seeds": total.n,
         "images": sum(cell.shape[2] for cell in cells) if cells else np.nan,
     }

@@ -1,6 +1,7 @@
 """What is asked of a study: the points of its blocks, by view, fold, shard and seed, and what they read together."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache, cached_property, partial
 
 from sap.errors import SapError
@@ -12,6 +13,7 @@ from sap.plan.refusals import check_patches, refusal
 from sap.plan.schema import schema
 from sap.plan.stage import MERGED
 from sap.plan.trainees import NOBODY
+from sap.plans import parts
 from sap.registry import unknown
 
 
@@ -50,12 +52,37 @@ class Asked(Clients):
                 points.append(point)
             else:
                 left_out.append((point, reason))
+        points = [self._as_candidate(point) for point in points]
         for point, reason in left_out:
             for where, block in blocks.items():
                 if block not in shipped_blocks() and point.id in {other.id for other in points_of({where: block})}:
                     raise SapError(f"{where} ({point.label}): {reason}")
         check_patches(points)
         return points, [(point, reason) for point, reason in left_out if point.views != ("control",)]
+
+    def _as_candidate(self, point: Point) -> Point:
+        """The point, with `selection` among what it is judged on where a view of it names candidates."""
+        named = set(self.settings["evaluate"]["candidates"]) & set(point.views)
+        if not named or not _of_clients(point) or not self.settings["data"]["split"]["val"]:
+            return point
+        return replace(point, judged_on=tuple(dict.fromkeys((*point.judged_on, "selection"))))
+
+    def left_one_out(self, point: Point) -> bool:
+        """Whether a point that is judged for a selection can be merged without the clients of any one source domain."""
+        if "selection" not in point.judged_on or not _of_clients(point):
+            return False
+        known = schema()["$defs"]
+        return all(all(fold.values()) and not refusal(point.settings, fold, known) for fold in self._folds_without_two)
+
+    @cached_property
+    def _folds_without_two(self) -> list[dict[str, list[str]]]:
+        """The clients of every fold without those of one more domain: {target: names} each."""
+        return [
+            {target: [client.name for client in self.sources(target) if client.parts[0][0] != domain]}
+            for target in self.targets
+            for domain in self.domains
+            if domain != target
+        ]
 
     def _folds_of(self, point: Point) -> list[str]:
         """The folds in which a job merges the point's clients, NOBODY for that in which every domain has one."""
@@ -97,7 +124,7 @@ class Asked(Clients):
             known = tuple(kind for kind in kinds if kind in ("zero_shot", "client"))
             return [*references(known, names), *attacked_clients(self.points), *self.with_everyone]
         there = [point for point in self.points if point.judged and self._meets(point, target)]
-        return [*references(kinds, names), *there]
+        return [*map(self._as_candidate, references(kinds, names)), *there]
 
     def shard_points(self, target: str, shard: int, seeds: frozenset[frozenset[int]] | None = None) -> list[Point]:
         """A point's shard depends on its id alone: adding points moves none of the others.
@@ -144,3 +171,10 @@ class Asked(Clients):
     @property
     def diagnosed(self) -> Gradient:
         return ("cosine", "absolute_of_mean", 0)
+
+
+def _of_clients(point: Point) -> bool:
+    """Whether a point is made of what clean clients upload, and of nothing else: no ceiling is a part of it."""
+    kinds = schema()["$defs"]["kinds"]
+    reads = {read for part in parts(point.settings) for read in kinds[part["kind"]]["reads"]}
+    return not point.attackers and reads <= {"merge", "clients"}

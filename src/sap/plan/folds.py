@@ -51,7 +51,7 @@ def asked_of(study: Study, points: list[Point]) -> Asked:
             settings=dict(point.settings),
             code=code_of(packages, *point_modules(point.settings)),
             reads=_reads(point.settings),
-            judged_on=_judged_on(point, triggered),
+            judged_on=_judged_on(study, point, triggered),
         )
         for point in points
     )
@@ -71,10 +71,11 @@ def _reads(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(read for part in parts(settings) for read in kinds[part["kind"]]["reads"]))
 
 
-def _judged_on(point: Point, triggered: bool) -> tuple[str, ...]:
+def _judged_on(study: Study, point: Point, triggered: bool) -> tuple[str, ...]:
     """What a plan says of it: an image with the patch is judged by what meets the backdoor, or is clean beside it."""
     stamped = triggered and "attack" in point.views and (_backdoored(point.settings) or not point.attackers)
-    return tuple(word for word in ("clients", "selection") if word in point.judged_on) + ("triggered",) * stamped
+    words = tuple(word for word in ("clients", "selection") if word in point.judged_on)
+    return words + ("held_out",) * study.left_one_out(point) + ("triggered",) * stamped
 
 
 def _backdoored(settings: Mapping[str, Any]) -> bool:
@@ -105,6 +106,7 @@ def fold_plan(study: Study, target: str, seed: int, asked: Asked, kind: type[Fol
         seed=seed,
         domains={domain: study.folder("prepare_domain", domain=domain) for domain in study.domains},
         clients={client.name: client.folder(seed) for client in sources},
+        domain_of={client.name: client.parts[0][0] for client in sources},
         points=asked.points,
         pooled=study.pooled(target).folder(seed) if "pooled" in asked.reads else None,
         oracle=study.oracle(target).folder(seed) if "oracle" in asked.reads else None,

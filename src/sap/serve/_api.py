@@ -45,7 +45,8 @@ class Fold:
 
     trained: by client, and "pooled" and "oracle" under those names, where the plan has them; merge: settings -> the
     merged update; client: settings -> the upload of one client; both under the settings' attack; facts: what became of
-    an attack in a merge; anchor_loss: of an update, on the public anchors.
+    an attack in a merge; anchor_loss: of an update, on the public anchors; without: the fold in which the clients of a
+    source domain are held out, too.
     """
 
     clients: tuple[str, ...]
@@ -54,6 +55,7 @@ class Fold:
     client: Callable[[Settings], Update]
     facts: Callable[[Settings, Update], dict[str, Any]]
     anchor_loss: Callable[[Update], float]
+    without: Callable[[str], "Fold"]
 
 
 @dataclass(frozen=True)
