@@ -13,10 +13,11 @@ def trainee_fields(
     parts: tuple[tuple[str, int | None], ...],
     corruption: Settings | None = None,
     towers: str | None = None,
+    recipe: str | None = None,
 ) -> dict[str, Any]:
     """train_client: the partition counts where a domain is shared, options of `train` where they act. `towers` replaces
-    train.lora.towers."""
-    train = settings["train"]
+    train.lora.towers, `recipe` the whole of `train`."""
+    train = settings["recipes"][recipe] if recipe else settings["train"]
     if towers:
         train = {**train, "lora": {**train["lora"], "towers": towers}}
     return {

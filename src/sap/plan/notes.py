@@ -36,12 +36,14 @@ def _short_trainings(study: Study) -> list[str]:
 
 
 def _soft_labels(study: Study) -> list[str]:
-    smoothing = study.settings["train"]["label_smoothing"]
-    if not smoothing:
+    trainings = {"train": study.settings["train"]}
+    trainings |= {f"recipes.{name}": train for name, train in study.settings["recipes"].items()}
+    soft = [f"{where}.label_smoothing" for where, train in trainings.items() if train["label_smoothing"]]
+    if not soft:
         return []
     return [
-        f"train.label_smoothing is {smoothing:g}: clients that are trained to be unsure lose more by a merge (DisTaC, "
-        "ICLR 2026). Set it to 0, unless that loss is the question."
+        f"{' and '.join(soft)} above 0: clients that are trained to be unsure lose more by a merge (DisTaC, ICLR "
+        "2026). Set it to 0, unless that loss is the question."
     ]
 
 
