@@ -8,9 +8,10 @@ from sap.clip.backbone import load_backbone
 from sap.data.store import open_store
 from sap.errors import SapError
 from sap.evaluate.load import domain_images, load_judge
-from sap.evaluate.rows import Judged
+from sap.evaluate.rows import VALIDATION, Judged
 from sap.io import digest_file, load_tensors, read_csv, read_json, read_jsonl
 from sap.stages.headroom.plan import HeadroomPlan
+from sap.stages.headroom.run import SCALES
 from tests.probe.small_study import (
     HALF,
     WHOLE,
@@ -46,6 +47,7 @@ def headroom(study, backbone, **changes):
     plan = {
         "dataset": "made", "domain": "green", "precision": "float32", "backbone": str(backbone),
         "classes": str(study / "classes"), "data": str(study / "green"), "seed": 10,
+        "sources": {"red": str(study / "red")},
         "pooled": clients[0], "oracle": clients[1], "images": 100, **changes,
     }  # fmt: skip
     out = run_script("headroom", plan, study / "headroom")
@@ -73,12 +75,30 @@ def test_headroom_is_what_evaluate_finds_and_a_separable_domain_is_read_by_the_p
     assert {name: array.dtype.name for name, array in found.items()} == {
         "labels": "int16", "alignment": "float32",
         "zero_shot": "uint8", "probe": "uint8", "pooled": "uint8", "oracle": "uint8",
+        "reachable": "uint8", "scale": "float32",
     }  # fmt: skip
     assert meta["seed"] == 10
     assert meta["accuracies"]["oracle"] == [pytest.approx(row.mean()) for row in found["oracle"]]
     assert meta["accuracies"]["zero_shot"] == pytest.approx(found["zero_shot"].mean())
     assert (meta["n"], meta["n_train"]) == (20, 24)
     assert meta["inputs"]["oracle 10"] == digest_file(study / "clients" / "green" / "adapter_model.safetensors")
+
+
+def test_the_reachable_room_is_the_pooled_update_at_the_scale_that_the_sources_images_choose(study, tiny_clip_folder):
+    plan, found, _ = headroom(study, tiny_clip_folder)
+    judge, trained = load_judge(msgspec.convert(plan, HeadroomPlan), {"pooled": plan["pooled"]}, "cpu", 16)
+
+    def correct(judged, folder, scale):
+        images = domain_images(judged, folder)
+        return judge.probabilities(images, trained["pooled"].scaled(scale)).argmax(1) == images.labels
+
+    validation = {scale: correct(Judged("red", VALIDATION), plan["sources"]["red"], scale).mean() for scale in SCALES}
+    best = max(validation, key=validation.get)  # the first: the smaller of equals
+    assert found["scale"] == [best]
+    assert np.array_equal(found["reachable"], [correct(Judged("green"), plan["data"], best)])
+    _, plain, _ = headroom(study, tiny_clip_folder, sources={})
+    assert plain["scale"] == [1]
+    assert np.array_equal(plain["reachable"], plain["pooled"])
 
 
 def test_the_headroom_probe_sees_no_more_images_than_it_may_and_says_how_many(study, tiny_clip_folder):

@@ -276,6 +276,7 @@ def _headroom(root, domains, seeds, base, classes):
             arrays = {"labels": labels, "alignment": (0.4 - 0.3 * easy).astype(np.float32)}
             arrays |= {"zero_shot": right("zero_shot", 0), "probe": right("probe", 0.1)}
             arrays |= {"pooled": right("pooled", 0.06, seed)[None], "oracle": right("oracle", 0.2, seed)[None]}
+            arrays |= {"reachable": right("reachable", 0.08, seed)[None], "scale": np.float32([0.5 + 0.25 * seed])}
             save_tensors(root / folder / "headroom.safetensors", arrays)
             _write(root / folder / "meta.json", "{}")
             jobs.append({"domain": domain, "seed": seed, "folder": folder})

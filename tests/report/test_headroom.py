@@ -70,12 +70,15 @@ def test_room_terciles_and_detectable_differences_of_six_images(copy):
         "probe": np.ones(6, np.uint8),
         "pooled": np.array([[1, 1, 1, 1, 0, 0]], np.uint8),
         "oracle": np.ones((1, 6), np.uint8),
+        "reachable": np.array([[1, 1, 1, 1, 1, 0]], np.uint8),
+        "scale": np.array([0.75], np.float32),
     }
     for seed in range(3):
         save_tensors(copy.parents[1] / f"headroom/h/printed/seed-{seed}/headroom.safetensors", arrays)
     row = headroom_frame(load_results(copy)).set_index("domain").loc["printed"]
     assert (row["n"], row["seeds"]) == (6, 3)
     assert row["room"] == pytest.approx(0.5)
+    assert (row["reachable"], row["scale"]) == (pytest.approx(2 / 6), 0.75)
     assert [row[f"zero_shot__{name}"] for name in ("low", "middle", "high")] == [0, 0.5, 1]
     assert [row[f"pooled__{name}"] for name in ("low", "middle", "high")] == [0, 1, 1]
     assert row["differ"] == pytest.approx(1 / 6)
@@ -86,7 +89,8 @@ def test_ceilings_that_answer_as_zero_shot_does_are_no_proof_that_every_effect_w
     right = np.arange(99) % 3 > 0
     arrays = {"labels": np.zeros(99, np.int16), "alignment": np.linspace(0, 0.5, 99, dtype=np.float32)}
     arrays |= {"zero_shot": right.astype(np.uint8), "probe": np.ones(99, np.uint8)}
-    arrays |= {"pooled": right.astype(np.uint8)[None], "oracle": right.astype(np.uint8)[None]}
+    arrays |= dict.fromkeys(("pooled", "oracle", "reachable"), right.astype(np.uint8)[None])
+    arrays |= {"scale": np.ones(1, np.float32)}
     for seed in range(3):
         save_tensors(copy.parents[1] / f"headroom/h/printed/seed-{seed}/headroom.safetensors", arrays)
     row = headroom_frame(load_results(copy)).set_index("domain").loc["printed"]
@@ -127,7 +131,7 @@ def test_a_job_that_is_not_done_leaves_its_ceilings_missing(copy):
     shutil.rmtree(copy.parents[1] / "headroom/h/printed/seed-1")
     table = headroom_table(load_results(copy))
     row = table.frame.set_index("domain").loc["printed"]
-    assert np.isnan([row["pooled"], row["room"], row["detectable"]]).all()
+    assert np.isnan([row["pooled"], row["room"], row["reachable"], row["scale"], row["detectable"]]).all()
     assert row["zero_shot"] > 0
     assert "printed: not known yet" in markdown(table, "Headroom")
 

@@ -39,10 +39,10 @@ CHOICES, CEILINGS = "Chosen without the target", "Ceilings: chosen on the target
 NOTES = (
     "One choice per held-out domain and seed. Fixed: one value for all. Anchor: lowest loss on the public anchors. "
     "Client: highest mean accuracy on the sources' validation images, of what all clients merge to. Held-out client: "
-    "the same images, each source domain's judged by what is merged without its clients; no image leaves a client. "
+    "the same images, each source domain's judged by what is merged without its clients; no image leaves one. "
     "Oracle: highest accuracy on the target. The smaller update wins a tie.",
     "One SE: the smallest update whose mean accuracy lies within one binomial standard error of the best. Parabola: "
-    "the value nearest to the vertex of the least-squares parabola through the means, or the best where it opens upwards.",
+    "the value nearest to the vertex of the least-squares parabola through the means, or the best where it has none.",
     f"{EVERYTHING.capitalize()}: every candidate that has all scores, whatever its method; its fixed row would be a "
     "method named in advance.",
     "Accuracy in percent on the held-out domains, mean ± sd over seeds. Δ: points above zero-shot [95 % interval over "
@@ -134,8 +134,8 @@ def selection_frame(results: Results) -> pd.DataFrame:
 @table("selection", "Who chooses λ, ρ and the method", "2 Accuracy")
 def selection_table(results: Results) -> Table:
     """Accuracy when λ, ρ or the whole method is fixed, chosen by the anchors, by the clients' validation images, by
-    each client for the merges of the others, or on the target itself. The last section is a ceiling: how far the others fall
-    short of it is the price of not knowing the target."""
+    each client for the merges of the others, or on the target itself. The last section is a ceiling: how far the
+    others fall short of it is the price of not knowing the target."""
     columns = [
         Column("what", lambda row: row["family"] + (f", {row['symbol']}" if row["symbol"] else "")),
         Column("selection", text("mode")),

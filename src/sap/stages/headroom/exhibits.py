@@ -25,14 +25,17 @@ EMPTY = "This experiment holds no headroom (no job of evidence.headroom is done)
 CEILINGS = ("pooled", "oracle")
 TERCILES = ("low", "middle", "high")
 JUDGED = ("zero_shot", *CEILINGS)
+BY_SEED = (*CEILINGS, "reachable", "scale")  # what a job knows of its own seed alone
 ALL = "all domains"
 BETWEEN_MERGES = "Merges of the same clients often differ on fewer images: what could be seen there, the claims say."
 NOTES = (
     "Accuracy in percent on each domain's test images, [95 % interval] over seeds and images. Linear probe: on frozen "
     "features of the domain's training images. Pooled: one LoRA on all other domains' images; oracle: on its own.",
     "Transfer: pooled minus zero-shot, in points; what the sources teach about a domain that nobody held. "
-    "Room: the better of pooled and oracle minus zero-shot, in points. Terciles: accuracy on the third of the images "
-    "that zero-shot aligns worst / in between / best with their true class (cosine).",
+    "Room: the better of pooled and oracle minus zero-shot, in points: no federation reaches it. Reachable: the pooled "
+    "update at the λ that is best on the sources' validation images, minus zero-shot; nothing of the target is read. "
+    "At λ: the mean of what was chosen. Terciles: accuracy on the third of the images that zero-shot aligns worst / in "
+    "between / best with their true class (cosine).",
     "Differ: images that either zero-shot or pooled gets right. Detectable: smallest difference that a two-sided 5 % "
     "test finds with 80 % power between two models that differ so: one run, by McNemar's test; all, over the seeds.",
     BETWEEN_MERGES,
@@ -50,7 +53,8 @@ COLUMNS = 4  # panels side by side, at most
 
 
 def read_headroom(results: Results) -> dict[str, Arrays]:
-    """domain -> what its jobs wrote, as float64, with "pooled" and "oracle" (S, n); NaN where a seed's job is not done.
+    """domain -> what its jobs wrote, as float64, with "pooled", "oracle" and "reachable" (S, n) and "scale" (S, 1); NaN
+    where a seed's job is not done.
 
     The other arrays do not depend on the seed (sap.stages.headroom.run). Domains without a job that is done are absent.
     """
@@ -66,20 +70,21 @@ def read_headroom(results: Results) -> dict[str, Arrays]:
             for seed in seeds
         ]
         first = next(arrays for arrays in read if arrays is not None)
-        missing = np.full((1, len(first["labels"])), np.nan)
-        ceilings = {
-            kind: np.concatenate([missing if arrays is None else arrays[kind] for arrays in read]) for kind in CEILINGS
+        by_seed = {
+            kind: np.stack([np.full(first[kind].size, np.nan) if a is None else a[kind].ravel() for a in read])
+            for kind in BY_SEED
         }
-        found[domain] = {name: array.astype(np.float64) for name, array in (first | ceilings).items()}
+        found[domain] = {name: array.astype(np.float64) for name, array in (first | by_seed).items()}
     return found
 
 
 def headroom_frame(results: Results) -> pd.DataFrame:
     """One row per domain with a job that is done, then `all domains` (their mean) once none lacks; shares in [0, 1].
 
-    domain, n, zero_shot, probe, pooled, oracle, room and transfer with _low and _high; of zero_shot, pooled and oracle
-    by tercile NAME__low, NAME__middle, NAME__high; differ (share of images that zero-shot or pooled alone gets right),
-    detectable_mcnemar, detectable; seeds; shows (the plan's margin can be shown), sentence; bed (sap.stats.bed).
+    domain, n, zero_shot, probe, pooled, oracle, room, transfer and reachable with _low and _high; scale, the mean of λ;
+    of zero_shot, pooled and oracle by tercile NAME__low, NAME__middle, NAME__high; differ (share of images that
+    zero-shot or pooled alone gets right), detectable_mcnemar, detectable; seeds; shows (the plan's margin can be shown),
+    sentence; bed (sap.stats.bed).
     """
     found = read_headroom(results)
     margin = results.plan.margin
@@ -120,7 +125,8 @@ def bed_sentence(row: Mapping[str, Any]) -> str:
     if np.isnan(row["transfer"]):
         return f"{row['domain']}: whether the sources transfer is not known yet; its trainings are not all done."
     facts = f"pooled training on the sources changes zero-shot by {interval('transfer')(row)} points"
-    return f"{row['domain']}: {row['bed']} ({facts}). {READING[row['bed']]}"
+    reach = f"with λ chosen on the sources it stands {interval('reachable')(row)} from zero-shot"
+    return f"{row['domain']}: {row['bed']} ({facts}; {reach}). {READING[row['bed']]}"
 
 
 @table(
@@ -145,6 +151,8 @@ def headroom_table(results: Results) -> Table:
         Column("oracle", interval("oracle", sign="")),
         Column("transfer", interval("transfer")),
         Column("room", interval("room")),
+        Column("reachable", interval("reachable")),
+        Column("at λ", number("scale", "{:.2f}")),
         *(Column(f"{kind.replace('_', '-')}, terciles", _by_tercile(kind)) for kind in JUDGED),
         Column("differ", percent("differ")),
         Column("detectable, one run", percent("detectable_mcnemar")),
@@ -166,12 +174,14 @@ def _record(domain: str, parts: Sequence[Arrays], margin: float) -> dict[str, An
     seeds, n = change.seeds, sum(len(arrays["labels"]) for arrays in parts)
     differ = np.mean([np.abs(arrays["pooled"] - arrays["zero_shot"]).mean() for arrays in parts])
     record: dict[str, Any] = {"domain": domain, "n": n}
-    for name, effect in (accuracies | {"room": room, "transfer": change}).items():
+    gains = {"room": room, "transfer": change, "reachable": _gain(parts, "reachable")}
+    for name, effect in (accuracies | gains).items():
         record |= effect_columns(name, effect)
     for kind in JUDGED:
         thirds = [[arrays[kind][..., rows].mean() for rows in terciles(arrays["alignment"])] for arrays in parts]
         record |= {f"{kind}__{name}": value for name, value in zip(TERCILES, np.mean(thirds, axis=0), strict=True)}
     return record | {
+        "scale": np.mean([arrays["scale"].mean() for arrays in parts]),
         "differ": differ,
         "detectable_mcnemar": detectable_difference(n, differ),
         "detectable": change.detectable,

@@ -6,15 +6,17 @@ import numpy as np
 
 from sap.data.store import open_store
 from sap.evaluate.load import domain_images, load_judge
-from sap.evaluate.rows import Judged
+from sap.evaluate.rows import VALIDATION, Judged
 from sap.evaluate.runner import DomainImages, Judge
 from sap.io import seed_of
 from sap.probe.inputs import some_images
 from sap.probe.linear import linear_probe
 from sap.stages.headroom.plan import HeadroomPlan
+from sap.stats.ties import largest
 from sap.update import Update
 
 CEILINGS = ("pooled", "oracle")
+SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # λ of the pooled update
 
 
 def headroom(plan: HeadroomPlan, device: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -22,13 +24,15 @@ def headroom(plan: HeadroomPlan, device: str) -> tuple[dict[str, np.ndarray], di
 
     "labels" (n,) int16; "alignment" (n,) float32 = cos(v, t_true) of the frozen backbone; correctness as uint8:
     "zero_shot" (n,), "probe" (n,) of a linear probe on the frozen features of at most `plan.images` of the domain's
-    training images, "pooled" and "oracle" (1, n): of one seed.
+    training images, "pooled" and "oracle" (1, n): of one seed; "reachable" (1, n): the pooled update at the λ of SCALES
+    that is best, by mean accuracy, on the sources' validation images, "scale" (1,) float32. Without such images λ = 1.
     """
     judge, trained = load_judge(plan, ceilings_of(plan), device)
     domain, test = plan.domain, domain_images(Judged(plan.domain), plan.data)
     train = some_images(open_store(plan.data), "train", plan.images, seed_of("headroom", domain))
     found = {"zero_shot": _correct(judge, test, None)}
     found |= {kind: _correct(judge, test, trained[kind])[None] for kind in CEILINGS}
+    found |= _reachable(plan, judge, trained["pooled"], test, found["pooled"])
     features, seen = judge.image_features(test, None), judge.image_features(train, None)
     found["probe"] = linear_probe(seen, train.labels, features, test.labels, f"domain {domain}")
     texts = judge.features.cpu().numpy()
@@ -37,6 +41,27 @@ def headroom(plan: HeadroomPlan, device: str) -> tuple[dict[str, np.ndarray], di
     facts = {kind: float(found[kind].mean()) for kind in ("zero_shot", "probe")}
     facts |= {kind: found[kind].mean(axis=1).tolist() for kind in CEILINGS}
     return found, {"accuracies": facts, "seed": plan.seed, "n": len(test.labels), "n_train": len(train.labels)}
+
+
+def _reachable(
+    plan: HeadroomPlan, judge: Judge, pooled: Update, test: DomainImages, plain: np.ndarray
+) -> dict[str, np.ndarray]:
+    """ "reachable" and "scale", see `headroom`; `plain` is "pooled"."""
+    held = {domain: open_store(folder) for domain, folder in plan.sources.items()}
+    seen = [
+        domain_images(Judged(domain, VALIDATION), plan.sources[domain])
+        for domain in held
+        if len(held[domain].rows("val"))
+    ]
+    if not seen:
+        return {"reachable": plain, "scale": np.ones(1, np.float32)}
+    accuracies = {
+        scale: float(np.mean([_correct(judge, images, pooled.scaled(scale)).mean() for images in seen]))
+        for scale in SCALES
+    }
+    scale = largest(accuracies)  # the smaller of two that are equally good
+    reached = plain if scale == 1 else _correct(judge, test, pooled.scaled(scale))[None]
+    return {"reachable": reached, "scale": np.array([scale], np.float32)}
 
 
 def ceilings_of(plan: HeadroomPlan) -> dict[str, str]:

@@ -28,6 +28,7 @@ def plan(study: Study, domain: str, seed: int) -> HeadroomPlan:
         domain=domain,
         seed=seed,
         data=study.folder("prepare_domain", domain=domain),
+        sources={name: study.folder("prepare_domain", domain=name) for name in study.domains if name != domain},
         pooled=study.pooled(domain).folder(seed),
         oracle=study.oracle(domain).folder(seed),
         images=study.settings["evidence"]["images"],
