@@ -200,7 +200,7 @@ class LeftOut:
 class ReportPlan:
     """What tables and figures read. jobs: stage -> the wildcards of each of its jobs, and its "folder"; failed: the
     files of rows that could not be computed; anchors: how many public pairs one draw has; margin: the smallest effect
-    of interest, a share."""
+    of interest, a share; beds: other experiment -> its own plan of this kind, empty where it has not run."""
 
     experiment: str
     dataset: str
@@ -217,3 +217,4 @@ class ReportPlan:
     jobs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
     margin: float = 0.01
+    beds: dict[str, str] = field(default_factory=dict)

@@ -41,6 +41,7 @@ def judged_kinds(study):
 # key: (value, what it decides, its value then); with the default it is another one
 DECIDED = {
     "experiment": ("renamed", lambda study: report_plan(study).experiment, "renamed"),
+    "beds": (["another"], lambda study: report_plan(study).beds, {"another": ""}),
     "seeds": ([4, 7], lambda study: {fold.seed for fold in report_plan(study).folds}, {4, 7}),
     "data.name": (
         "mine",

@@ -36,6 +36,7 @@ def ids(study: Study) -> dict[str, object]:
 MATRIX = {
     "experiment": ("renamed", set()),
     "seeds": ([0, 1, 2, 3], set()),
+    "beds": (["another"], set()),
     "evaluate.batch_size": (64, set()),
     "evaluate.cache_activations": (False, set()),
     "evaluate.shards": (4, set()),
@@ -167,7 +168,8 @@ def test_the_default_plan_is_not_larger_than_its_laptop_budget(default):
 def test_the_merge_comparison_holds_every_method_that_three_clients_allow_and_trains_nobody(default):
     """SLERP takes exactly two clients, Bulyan seven; every other registered method has its row."""
     plain = build_study(default)
-    study = build_study(read_config([ROOT / "experiments/merges.yaml"], ROOT / "config.yaml"))
+    overlays = [ROOT / "experiments/merges.yaml", ROOT / "experiments/rivals.yaml"]
+    study = build_study(read_config(overlays, ROOT / "config.yaml"))
     assert study.trainees == plain.trainees
     assert {point.id for point in plain.points} < {point.id for point in study.points}
     shown = {point.settings["merge"]["method"] for point in study.points if "main" in point.views}

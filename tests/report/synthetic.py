@@ -35,9 +35,11 @@ def write_experiment(
     clients_per_domain=1,
     extra_methods=0,
     shards=1,
+    called="synthetic",
+    turned=False,
 ):
-    """Write everything below `root`/results and return the plan's path."""
-    root = Path(root)
+    """Write everything below `root`/results and return the plan's path. `turned`: larger updates are better."""
+    root, rows_in = Path(root), "e" if called == "synthetic" else called
     rng = np.random.default_rng(7)
     clients = {
         (domain if clients_per_domain == 1 else f"{domain}-{index}"): domain
@@ -48,7 +50,7 @@ def write_experiment(
     by_fold = sorted(clients, key=lambda name: clients[name] == domains[0])
     points = make_points(by_fold, views, extra_methods)
     plan = {
-        "experiment": "synthetic",
+        "experiment": called,
         "dataset": "digits",
         "classes": list(classes),
         "domains": list(domains),
@@ -73,9 +75,9 @@ def write_experiment(
     base = {domain: 0.45 + 0.4 * rng.random() for domain in domains}
     for target, seed in itertools.product(domains, seeds):
         inside = [name for name, domain in clients.items() if domain != target]
-        rows = [row for point in points for row in _rows(point, target, seed, inside, clients, base, domains)]
+        rows = [row for point in points for row in _rows(point, target, seed, inside, clients, base, domains, turned)]
         for shard in range(shards):
-            path = f"results/evaluate/e/{target}/seed-{seed}/shard-{shard}/rows.jsonl"
+            path = f"results/evaluate/{rows_in}/{target}/seed-{seed}/shard-{shard}/rows.jsonl"
             plan["folds"].append({"target": target, "seed": seed, "clients": inside, "rows": path})
             _shard(root / path, rows[shard::shards], len(classes))
         folder = f"results/audit/e/{target}/seed-{seed}"
@@ -112,8 +114,8 @@ def write_experiment(
         plan["jobs"]["headroom"] = _headroom(root, domains, seeds, base, len(classes))
     for domain in domains:
         _store(root / f"results/prepare_domain/d/{domain}", classes, rng)
-    _write(root / "results/plans/synthetic.json", json.dumps(plan))
-    return root / "results/plans/synthetic.json"
+    _write(root / f"results/plans/{called}.json", json.dumps(plan))
+    return root / f"results/plans/{called}.json"
 
 
 def _audit(points, target, seed, clients):
@@ -194,7 +196,7 @@ def make_points(clients, views, extra_methods=0):
     return list(found.values())
 
 
-def _rows(point, target, seed, inside, clients, base, domains):
+def _rows(point, target, seed, inside, clients, base, domains, turned):
     settings = point["settings"]
     kind = settings["kind"]
     if kind == "client" and settings["client"] not in inside:
@@ -215,7 +217,8 @@ def _rows(point, target, seed, inside, clients, base, domains):
         )
         if kind == "merge":
             seen = 0.08 if domain != target and images != HELD_OUT else 0.0
-            gain = 0.06 * norm * (1.3 - norm) + seen + 4 * ratio * (1 - ratio) * GAIN[settings["criterion"]]
+            gain = 0.06 * norm * (1 if turned else 1.3 - norm) + seen
+            gain += 4 * ratio * (1 - ratio) * GAIN[settings["criterion"]]
             gain += 0.004 * np.log2(settings.get("anchor_size") or 8) * ratio
             gain -= 0.02 * ("ties" in str(settings["merge"])) + 0.01 * ("factor" in str(settings["merge"]))
         noise = 0.0 if kind == "zero_shot" else 0.012 * rng.standard_normal()

@@ -1,4 +1,4 @@
-"""The ledger has ten claims whatever was measured; verdicts follow the rule, and what cannot be tested says why."""
+"""The ledger has twelve claims whatever was measured; verdicts follow the rule, and what cannot be tested says why."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from sap.stats.bed import NO_TRANSFER, TRANSFER, UNTOLD
 from sap.stats.effect import crossed_effect
 from sap.stats.verdict import NOT_TESTABLE, REFUTED, SUPPORTED, UNDERPOWERED, VERDICTS, Part
 
-IDS = [f"C{number}" for number in range(1, 11)]
+IDS = [f"C{number}" for number in range(1, 13)]
 
 
 def made(mean: float, noise: float = 0.05, images: int = 400):
@@ -39,7 +39,7 @@ def judged(results, monkeypatch):
 
 
 @pytest.mark.parametrize("experiment", ["results", "bare"])
-def test_there_are_ten_claims_each_with_a_verdict_and_a_reason_where_it_has_none(experiment, request):
+def test_there_are_twelve_claims_each_with_a_verdict_and_a_reason_where_it_has_none(experiment, request):
     frame = claims_frame(request.getfixturevalue(experiment))
     assert list(dict.fromkeys(frame["claim"])) == IDS
     assert set(frame["verdict"]) <= set(VERDICTS)

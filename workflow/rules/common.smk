@@ -14,7 +14,7 @@ from sap.plan.folders import claim_results
 from sap.plan.ids import ID_PATTERN
 from sap.plan.notes import notes
 from sap.plan.overlays import on_shipped, with_values
-from sap.plan.records import record, version_warnings
+from sap.plan.records import record, report_slug, version_warnings
 from sap.report import catalogue
 
 use_utf8()  # names of files are read before any rule
@@ -66,4 +66,4 @@ wildcard_constraints:
 
 
 REPORT = reporting.report_plan(STUDY)
-REPORT_PLAN = manifest.store_plan(REPORT, f"report-{STUDY.name}")
+REPORT_PLAN = manifest.store_plan(REPORT, report_slug(STUDY.name))

@@ -7,9 +7,9 @@ from importlib import metadata
 import argcomplete
 
 from sap.cli import run
-from sap.commands import figures, merge, status, tables, unused, why
+from sap.commands import figures, merge, regret, status, tables, unused, why
 
-COMMANDS = (merge, status, why, unused, tables, figures)
+COMMANDS = (merge, status, why, unused, tables, figures, regret)
 
 
 def parser() -> argparse.ArgumentParser:

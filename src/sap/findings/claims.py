@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sap.findings import claim_beds
 from sap.findings import claim_effects as effects
 from sap.findings.claim_effects import NEGLIGIBLE_ROOM
 from sap.findings.claim_points import NotTestable
@@ -109,6 +110,17 @@ CLAIMS = (
         "SAP minus the mean at SAP's layer norms, minus the mean at the λ that the clients' validation selects, and "
         "minus a random mask, both at the mean's layer norms", "all",
         effects.beyond_shrinkage, "shrinkage", "comparisons", room=True, bed=True,
+    ),
+    Claim(
+        "C11", "which merge leads depends on whether the sources transfer",
+        "on a bed of each kind, the other bed's leader minus its own leader (at the other seeds); rank correlation of "
+        "the rows fixed in advance, less ½", "all",
+        claim_beds.order_turns, "regret", "regret",
+    ),
+    Claim(
+        "C12", "selection by held-out client stays within the margin of the best fixed row on every bed",
+        "the best row in hindsight minus what held-out clients choose from the whole table, less the margin", "all",
+        claim_beds.no_regret, "regret", "regret",
     ),
 )  # fmt: skip
 

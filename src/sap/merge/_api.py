@@ -37,6 +37,7 @@ class Method:
     average: bool
     homogeneous: bool
     uploads: Callable[[Any, int, int, int], int] | None
+    checked: str
 
     def merge(self, stacks: Mapping[str, Stack], options: Any) -> Update:
         """ΔW of every layer. `stacks`: layer -> Stack (may be built on demand); `options`: an instance of `options`.
@@ -91,6 +92,7 @@ def merge_method(
     average: bool = True,
     homogeneous: bool = True,
     uploads: Callable[[Any, int, int, int], int] | None = None,
+    checked: str = "",
 ) -> Callable:
     """Register a merge method.
 
@@ -105,7 +107,8 @@ def merge_method(
     `average`: K equal clients give that client; `homogeneous`: c · every ΔW_k gives c · ΔW for c > 0.
     Where one of the two does not hold, pass False with a comment that says why.
     `uploads(options, m, n, r)`: numbers that a client sends for one layer besides its adapter (the ledger's bytes);
-    None where it sends nothing else.
+    None where it sends nothing else;
+    `checked`: what its values were compared with, a public repository and file or a closed form; shown in the docs.
     """
     if family not in FAMILIES:
         raise TypeError(f"merge method {name}: family must be one of {FAMILIES}, was {family!r}")
@@ -117,10 +120,8 @@ def merge_method(
     conditions = {need: dict(needs[need]) if isinstance(needs, Mapping) else {} for need in sorted(needs)}
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        method = Method(
-            name, function, paper, family, options, space, scope, conditions, check, average, homogeneous, uploads
-        )
-        METHODS.add(name, method)
+        declared = (paper, family, options, space, scope, conditions, check, average, homogeneous, uploads, checked)
+        METHODS.add(name, Method(name, function, *declared))
         return function
 
     return register
@@ -147,6 +148,7 @@ def describe() -> dict[str, dict[str, Any]]:
                 if when
             },
             "check": method.check and method.check.__name__,
+            "checked": method.checked,
             "options": schema_of(method.options),
         }
         for name, method in METHODS.items()

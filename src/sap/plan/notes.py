@@ -1,6 +1,7 @@
 """What is worth knowing before a study starts, a line each: rows left out, short trainings, models trained unasked."""
 
 from sap.plan.datasets import counts_of
+from sap.plan.records import report_of
 from sap.plan.study import Study
 
 FEWEST_STEPS = 20  # below, an adapter has hardly left its start
@@ -9,7 +10,8 @@ FEWEST_STEPS = 20  # below, an adapter has hardly left its start
 def notes(study: Study) -> list[str]:
     """Sentences in this order; none where there is nothing to say."""
     left_out = [f"{point.label}, a row of config.yaml, is left out: {reason}" for point, reason in study.left_out]
-    return [*left_out, *_short_trainings(study), *_soft_labels(study), *_trained_for_headroom(study)]
+    trainings = [*_short_trainings(study), *_soft_labels(study), *_trained_for_headroom(study)]
+    return [*left_out, *trainings, *_absent_beds(study)]
 
 
 def steps_of(study: Study) -> dict[str, int]:
@@ -59,4 +61,13 @@ def _trained_for_headroom(study: Study) -> list[str]:
     return [
         f"{' and '.join(named)} models are trained at each seed for evidence.headroom alone: evaluate.references does "
         "not ask for them. evidence.headroom: false leaves them out."
+    ]
+
+
+def _absent_beds(study: Study) -> list[str]:
+    return [
+        f"experiment {name}, a bed of this one, has not run here, so the tables of regret leave it out. Run it, then "
+        "this one again: its tables are all that is made anew."
+        for name in study.settings["beds"]
+        if not report_of(name)
     ]

@@ -73,6 +73,11 @@ class Config:
         "names the folders under results/tables and results/figures, nothing else",
         pattern="^[a-z0-9][a-z0-9_-]{0,99}$",
     )
+    beds: tuple[str, ...] = option(
+        (),
+        "other experiments, by name, that stand beside this one in the tables of regret, on whatever data they are; "
+        "each must have run before",
+    )
     seeds: tuple[int, ...] = option((0, 1, 2), "training seeds; every number is a mean over them", low=0, min_items=1)
     data: DataOptions = option(DataOptions(), "the images")
     partition: PartitionOptions = option(PartitionOptions(), "how a domain's training images are shared by its clients")

@@ -29,6 +29,18 @@ def experiments() -> dict[str, Any]:
     return {path.stem: read_json(path) for path in sorted(FOLDER.glob("*.json"))}
 
 
+def report_of(name: str) -> str:
+    """The plan of an experiment's tables and figures, as its last real run wrote it down; empty where none did."""
+    path = FOLDER / f"{name}.json"
+    used = read_json(path)["uses"] if path.exists() else []
+    return next((plan for plan in used if plan.startswith(f"{RESULTS}/plans/{report_slug(name)}-")), "")
+
+
+def report_slug(name: str) -> str:
+    """How the file of that plan begins."""
+    return f"report-{name}"
+
+
 def forget(name: str) -> None:
     """Remove an experiment's record; its files then count as unused. SapError for an unknown name."""
     known = experiments()

@@ -1,9 +1,11 @@
 """What tables and figures read: points by their labels, and where rows, costs and evidence lie."""
 
 import json
+from pathlib import Path
 
 from sap.failures import FAILED
 from sap.plan.points import Point, attack_of, family_of, read_by
+from sap.plan.records import report_of
 from sap.plan.schema import schema
 from sap.plan.study import Study
 from sap.plan.trainees import Trainee
@@ -55,6 +57,7 @@ def report_plan(study: Study) -> ReportPlan:
         },
         failed=tuple(f"{job.folder}/{FAILED}" for job in study.jobs if job.stage.fails_by_row),
         margin=study.settings["evidence"]["margin"],
+        beds={name: report_of(name) for name in study.settings["beds"]},
     )
 
 
@@ -90,5 +93,9 @@ def _name_and_kind(study: Study, trainee: Trainee) -> dict[str, str]:
 
 
 def report_inputs(study: Study) -> list[str]:
-    """Files that tables and figures read: of each job the one that is written last, and its failed rows."""
-    return [path for job in study.jobs if job.stage.reported for path in job.marks]
+    """Files that tables and figures read: of each job the one that is written last, and its failed rows; of other beds
+    what is written when all their rows are there."""
+    marks = [path for job in study.jobs if job.stage.reported for path in job.marks]
+    last = study.stages["complete"]
+    beside = [f"{last.root}/{name}/{file}" for name in study.settings["beds"] for file in last.files]
+    return marks + [path for path in beside if Path(path).exists()]

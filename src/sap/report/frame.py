@@ -50,6 +50,12 @@ class Results:
         return list(self.plan.seeds)
 
     @cached_property
+    def beds(self) -> "list[Results]":
+        """The other experiments that stand beside this one and have run, in the config's order, and this one last."""
+        plans = [locate(self.root, path) for path in self.plan.beds.values() if path]
+        return [*(collect(read_plan(path, ReportPlan), self.root) for path in plans if path), self]
+
+    @cached_property
     def rows(self) -> pd.DataFrame:
         """Of `judged`, the rows of plain test images."""
         return self.judged[self.judged["images"] == TEST]

@@ -83,8 +83,8 @@ def headroom_frame(results: Results) -> pd.DataFrame:
 
     domain, n, zero_shot, probe, pooled, oracle, room, transfer and reachable with _low and _high; scale, the mean of λ;
     of zero_shot, pooled and oracle by tercile NAME__low, NAME__middle, NAME__high; differ (share of images that
-    zero-shot or pooled alone gets right), detectable_mcnemar, detectable; seeds; shows (the plan's margin can be shown),
-    sentence; bed (sap.stats.bed).
+    zero-shot or pooled alone gets right), detectable_mcnemar, detectable; seeds; shows (the plan's margin can be
+    shown), sentence; bed (sap.stats.bed).
     """
     found = read_headroom(results)
     margin = results.plan.margin
