@@ -151,6 +151,16 @@ def test_a_folder_without_domains_and_a_missing_folder_are_told_apart(changed, t
         ("train.lora.rank", 65, "train.lora.rank must be at most the tower's width 64, got 65"),
         ("train.lora.first_block", 3, "train.lora.first_block must be below the tower's 3 blocks, got 3"),
         ("train.lora", {"dropout": 0.1, "targets": ["attention"]}, "train.lora.dropout acts on MLP layers only"),
+        (
+            "train",
+            {"early_stop": 3, "average": "swa"},
+            "train.early_stop keeps one epoch, and train.average: swa many.",
+        ),
+        (
+            "train",
+            {"orthogonal": 1.0, "lora": {"factors": "B"}},
+            "train.orthogonal acts on A, and train.lora.factors: B",
+        ),
         ("train.lora.towers", "both", "train.lora.towers: both trains clients that nothing can score"),
         ("partition", {"clients_per_domain": 70, "min_size": 15}, "has at most 970 images to train on, too few for 70"),
         ("points.1.alignment", "contrastive", None),

@@ -31,6 +31,17 @@ def load_composer(plan: FoldPlan, trained: Mapping[str, Update], backbone: "Back
     return composers(plan, trained, backbone)({}, None)
 
 
+def by_recipe(plan: FoldPlan) -> Callable[[Mapping[str, Any]], Composer]:
+    """Gives what merges the clients of a point's recipe, from its settings; the clients of a recipe are read once."""
+
+    @cache
+    def made(recipe: str | None) -> Composer:
+        trained = plan.trained_by({"recipe": recipe} if recipe else {})
+        return load_composer(trained, load_clients(trained))
+
+    return lambda settings: made(settings.get("recipe"))
+
+
 def composers(
     plan: FoldPlan, trained: Mapping[str, Update], backbone: "Backbone | None" = None
 ) -> Callable[[Mapping[str, Update], Mapping[str, float] | None], Composer]:

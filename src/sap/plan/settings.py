@@ -11,6 +11,7 @@ from sap.plan import checks
 from sap.plan.blocks import check_blocks, resolved_blocks
 from sap.plan.code import version_of
 from sap.plan.datasets import check_required, classes_of, domains_of
+from sap.plan.recipes import resolved_recipes
 from sap.plan.schema import schema
 from sap.registry import unknown
 
@@ -25,6 +26,7 @@ def load_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     points = values.pop("points", [])
     validate(values, schema())
     settings = with_defaults(values, schema()) | {"points": resolved_blocks(points)}
+    settings["recipes"] = resolved_recipes(settings["recipes"], settings["train"])
     check_required(settings)
     settings["data"]["domains"] = domains_of(settings["data"])
     settings["data"]["classes"] = classes_of(settings["data"])

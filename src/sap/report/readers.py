@@ -14,7 +14,7 @@ from sap.evaluate.rows import name_of
 from sap.failures import handed_back
 from sap.io import canonical, read_meta, sealed_rows, verified
 from sap.plans import ReportPlan, Shown, Training, parts
-from sap.setting import FIELDS
+from sap.setting import FIELDS, PLAIN
 
 ATTACK_FACTS = ["attacker_weight", "attacker_norm", "attacker_kept", "honest_kept"]
 ROW_COLUMNS = [
@@ -52,6 +52,7 @@ def points(points: Sequence[Shown]) -> pd.DataFrame:
         record = {name: settings.get(name) for name in ("kind", "client", *SETTING_COLUMNS)}
         if "merge" in settings:
             record["control"] = record["control"] or "none"  # a plan leaves out what cannot matter
+            record["recipe"] = record["recipe"] or PLAIN
             if not record["prune_ratio"]:
                 record["criterion"] = "none"  # nothing is cut, whatever would have ranked the entries
         sizes = [part["anchor_size"] for part in parts(settings) if "anchor_size" in part]
