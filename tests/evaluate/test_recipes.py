@@ -42,7 +42,7 @@ def settings(method: str = "mean", **more) -> dict:
 
 
 def test_a_point_merges_the_clients_of_its_recipe(plan, tiny_clip):
-    fold = _fold(plan, {name: update_of(size) for name, size in SIZES.items()}, tiny_clip)
+    fold = _fold(plan, {name: update_of(size) for name, size in SIZES.items()}, tiny_clip, ())
     assert mean_of(fold.merge(settings())) == pytest.approx(2.0)
     assert mean_of(fold.merge(settings(recipe="swa"))) == pytest.approx(30.0)
     assert mean_of(fold.merge(settings("weighted_mean", recipe="swa"))) == pytest.approx(40.0)

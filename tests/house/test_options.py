@@ -34,6 +34,7 @@ MEMORY = "tests/plan/test_options.py::test_speed_and_memory_of_an_evaluation_rea
 
 EFFECTS = {
     "experiment": PLAN,
+    "beds": PLAN,
     "seeds": PLAN,
     "data.name": PLAN,
     "data.source": f"{DOMAIN}::test_a_store_holds_every_image_in_the_order_of_its_index",
@@ -123,6 +124,7 @@ EFFECTS = {
     "_the_same_bits",
     "evaluate.targets": PLAN,
     "evaluate.references": PLAN,
+    "evaluate.candidates": PLAN,
     "evaluate.precision": PLAN,
     "evaluate.batch_size": MEMORY,
     "evaluate.cache_activations": MEMORY,

@@ -40,11 +40,12 @@ def load_fold(
             tests[judged] = tests.get(Judged(judged.domain, VALIDATION), tests[judged])
     folders = plan.clients | plan.whole | _recipes(plan)
     judge, trained = load_judge(plan, folders, device, batch_size, cache_activations)
-    return judge, tests, _fold(plan, trained, judge.backbone)
+    classes = tuple(read_meta(plan.classes)["settings"]["classes"])
+    return judge, tests, _fold(plan, trained, judge.backbone, classes)
 
 
-def _fold(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone) -> Fold:
-    """The clients of a plan, and what can be asked of them."""
+def _fold(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone, classes: tuple[str, ...]) -> Fold:
+    """The clients of a plan, and what can be asked of them; `classes` are their words, in label order."""
     shapes = _shapes(backbone)
 
     @cache
@@ -57,7 +58,7 @@ def _fold(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone) -> 
     def without(domain: str) -> Fold:
         left = {name: plan.clients[name] for name in plan.without(domain)}
         recipes = {recipe: {name: folders[name] for name in left} for recipe, folders in plan.recipes.items()}
-        return _fold(replace(plan, clients=left, recipes=recipes), trained, backbone)
+        return _fold(replace(plan, clients=left, recipes=recipes), trained, backbone, classes)
 
     @cache
     def composer(recipe: str) -> Composer:
@@ -71,7 +72,6 @@ def _fold(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone) -> 
         merged = own_merge(settings)
         return composer(settings["recipe"]).merge(merged) if "recipe" in settings else found.merge(merged)
 
-    classes = tuple(read_meta(plan.classes)["settings"]["classes"])
     asked_of = (merge, found.client, found.facts, found.anchor_loss, statistics_of(plan))
     return Fold(tuple(plan.clients), trained, *asked_of, classes, without)
 
