@@ -24,6 +24,8 @@ from sap.plan.settings import load_settings
         ("train.lora.targets", ["attn"], "train.lora.targets[0]: unknown value 'attn'"),
         ("seeds", [], "seeds must hold at least 1 item(s), got 0"),
         ("seeds", [0, 0], "seeds must differ"),
+        ("beds", ["digits"], "beds must name other experiments, each once, got ['digits']. Leave out digits."),
+        ("beds", ["a", "a"], "beds must name other experiments"),
         ("sedes", [0], "the config: unknown key 'sedes'. Did you mean 'seeds'?"),
         ("data.domains", ["photo", "sketh"], "data.domains: unknown domain 'sketh'. Did you mean 'sketch'?"),
         ("data.domains", ["photo"], "data.domains must name at least 2"),

@@ -44,6 +44,9 @@ def _check_names(settings: Mapping[str, Any]) -> None:
     duplicates = {seed for seed in settings["seeds"] if settings["seeds"].count(seed) > 1}
     if duplicates:
         raise SapError(f"seeds must differ from one another, got {sorted(duplicates)} more than once.")
+    odd = [name for name in settings["beds"] if name == settings["experiment"] or settings["beds"].count(name) > 1]
+    if odd:
+        raise SapError(f"beds must name other experiments, each once, got {settings['beds']}. Leave out {odd[0]}.")
     needs = {"pretrained": ("model", "pretrained"), "checkpoint": ("checkpoint",), "scratch": ()}
     backbone = settings["backbone"]
     if backbone["kind"] == "pretrained":
