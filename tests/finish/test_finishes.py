@@ -85,6 +85,9 @@ def test_a_finish_leaves_what_it_is_given_alone_and_gives_the_same_bits_again(na
 def test_a_finish_changes_the_mean_of_unequal_clients(name, options):
     updates = make_clients()
     changed = finished(name, updates, **options)
+    if name == "mean_at_norms":  # the mean at its own norms is the mean
+        assert_close(changed, mean(updates), 1e-6)
+        return
     assert max(float((changed.dense(layer) - mean(updates).dense(layer)).norm()) for layer in SHAPES) > 0.1
 
 
@@ -207,3 +210,22 @@ def test_lines_refuses_an_update_without_visual_blocks_and_gives_a_single_block_
     single = {f"client{k}": make_client(k, shapes={BLOCKS[0]: (8, 8)}) for k in range(2)}
     found = finished("lines", single, alpha=0.5, beta=0.5)
     assert found.norm() == pytest.approx(0.5 * mean(single).norm(), rel=1e-6)
+
+
+def test_the_control_is_the_mean_at_each_layers_norm_or_at_the_norm_of_all():
+    updates = make_clients()
+    plain, merged = mean(updates), updates["client3"]
+    found = finished("mean_at_norms", updates, merged)
+    for layer, norm in merged.norms().items():
+        expected = plain.dense(layer) * (norm / plain.dense(layer).norm())
+        assert torch.allclose(found.dense(layer), expected, atol=1e-5)
+    total = finished("mean_at_norms", updates, merged, norm="total")
+    assert total.norm() == pytest.approx(merged.norm())
+    assert_close(total, plain.scaled(merged.norm() / plain.norm()), 1e-6)
+
+
+def test_the_control_counts_every_client_alike_whatever_the_merge_weighs_by():
+    updates = make_clients()
+    weighed = stacks(updates, dict(zip(updates, (1, 2, 3, 10), strict=True)))
+    found = finish("mean_at_norms", updates["client0"], weighed)
+    assert_close(found, finished("mean_at_norms", updates, updates["client0"]), 1e-6)
