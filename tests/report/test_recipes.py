@@ -83,6 +83,9 @@ def test_a_path_is_of_one_recipe_and_its_scale_is_chosen_by_held_out_clients(res
 def test_the_table_says_where_there_is_nothing_to_show(results):
     shown = markdown(recipes_table(results), "Recipes")
     assert "| swa |" in shown
+    assert "missing" not in shown
+    (zero_shot,) = (line for line in shown.splitlines() if line.startswith("| zero-shot"))
+    assert zero_shot.count("| – ") == 4
     assert "| 100.5 |" in shown
     bare = recipes_table(load_results(synthetic.write_experiment(results.root / "bare", views=(), domains=DOMAINS)))
     assert "merges no clients of other recipes" in markdown(bare, "Recipes")

@@ -10,11 +10,12 @@ from sap.report.effects import difference
 from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.outcomes import Array
-from sap.report.table import BELOW, Column, Table, effect_columns, interval, number, percent, text
+from sap.report.table import BELOW, Cell, Column, Table, effect_columns, interval, number, percent, text
 from sap.setting import PLAIN
 from sap.stats.effect import DIFFERENCES, MISSING_EFFECT, crossed_effect
 from sap.stats.summary import summarise
 
+ZERO_SHOT = "zero-shot, no training"
 EMPTY = "This experiment merges no clients of other recipes (points of the view `recipes`)."
 NOTES = (
     "Accuracy in percent on the held-out domains, mean ± sd over seeds. Chosen λ: by held-out client, one choice per "
@@ -43,7 +44,7 @@ def recipes_frame(results: Results) -> pd.DataFrame:
         for recipe, point in whole.items()
     ]
     if records and (start := next(iter(results.of_kind("zero_shot")), None)):
-        records.append({"recipe": "zero-shot, no training", "point": start, **_at_one(results, start, plain)})
+        records.append({"recipe": ZERO_SHOT, "point": start, **_at_one(results, start, plain)})
     return pd.DataFrame(records)
 
 
@@ -55,17 +56,22 @@ def recipes_table(results: Results) -> Table:
     columns = [
         Column("recipe", text("recipe")),
         Column("mean, λ = 1", percent("accuracy", "sd")),
-        Column("Δ", _change("delta")),
-        Column("mean, chosen λ", percent("chosen", "chosen_sd")),
-        Column("Δ of chosen", _change("chosen_delta")),
-        Column("λ", text("values", absent="–")),
-        Column("training, s", number("training", "{:.1f}")),
+        Column("Δ", _except(_change("delta"), PLAIN)),
+        Column("mean, chosen λ", _except(percent("chosen", "chosen_sd"), ZERO_SHOT)),
+        Column("Δ of chosen", _except(_change("chosen_delta"), PLAIN, ZERO_SHOT)),
+        Column("λ", _except(text("values", absent="missing"), ZERO_SHOT)),
+        Column("training, s", _except(number("training", "{:.1f}"), ZERO_SHOT)),
         Column("seeds", number("seeds")),
     ]
     return Table(recipes_frame(results), columns, EMPTY, notes=NOTES)
 
 
-def _change(name: str):
+def _except(cell: Cell, *recipes: str) -> Cell:
+    """A dash in the rows that have no such number; elsewhere an absent one is missing."""
+    return lambda row: "–" if row["recipe"] in recipes else cell(row)
+
+
+def _change(name: str) -> Cell:
     return lambda row: interval(name)(row) + (f" {BELOW}" if row[name] < 0 else "")
 
 
