@@ -128,13 +128,14 @@ def methods_page(schema: dict[str, Any]) -> str:
         cells = [f"`{name}`", _cell(attack["summary"]), attack["acts_on"], needs, _cell(_options(attack)) or "-"]
         lines.append(f"| {' | '.join([*cells, attack['citation']])} |")
     lines += ["", "## Kinds of model", "", "What of a point is judged: `serve` in a block of points.", ""]
-    lines += ["| kind | what it is | reads | needs | options | served with |", "|---|---|---|---|---|---|"]
+    titles = ("kind", "what it is", "reads", "needs", "options", "served with", "checked against")
+    lines += [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for name, kind in schema["$defs"]["kinds"].items():
-        alone = f"{kind['beside']} other points" if kind["beside"] else "-"
+        alone = f"{kind['beside']} other point" + "s" * (kind["beside"] > 1) if kind["beside"] else "-"
         place = alone if not kind["group"] else f"a {kind['group']}: `evaluate.references`"
         cells = [f"`{name}`", _cell(kind["summary"]), ", ".join(kind["reads"]) or "nothing"]
         cells.append(", ".join(kind["needs"]) or "nothing")
-        lines.append(f"| {' | '.join([*cells, _cell(_options(kind)) or '-', place])} |")
+        lines.append(f"| {' | '.join([*cells, _cell(_options(kind)) or '-', place, _cell(kind['checked']) or '-'])} |")
     return "\n".join(lines) + "\n"
 
 

@@ -14,8 +14,6 @@ speak about the same anchors, where each expert has 5 to 10 samples of its own t
 1/K, not 0.1. All anchors at every step, a constant rate of 0.05 over 50 steps, where they take one sample at a time,
 accumulate 8, and restart a cosine from 0.5; γ is 0.1 for losses of CLIP's size, where they take 5 for a language
 model's. A layer is one weight matrix, without the chunks of Expert Merging++. Zero-shot as a teacher is ours.
-
-Checked against: the same steps by torch's autograd through dense layers, with the authors' losses.
 """
 
 from collections.abc import Mapping
@@ -54,6 +52,7 @@ class Options:
     needs={"anchors"},
     average=False,
     homogeneous=False,
+    checked="the same steps by torch's autograd through dense layers, with the authors' losses",
 )
 def expert_merging(stacks: Mapping[str, Stack], options: Options) -> dict[str, Entry]:
     """Expert Merging: layer-wise coefficients, with every client's own answers on the anchors as a teacher."""

@@ -12,8 +12,6 @@ moves by hundredths where theirs moves by tenths, so their λ weighs more here a
 where they sum A and B apart and multiply, which has products between clients; the search is seeded by the study's names
 and seed, and takes the clients in the order of their names. What it recommends is rounded to 0.01: forty tries resolve
 no more, and what lies below follows the last bits of the losses.
-
-Checked against: the authors' search, parameters and penalty run on the same losses.
 """
 
 from collections.abc import Callable, Mapping
@@ -49,6 +47,7 @@ class Options:
     needs={"anchors", "rng"},
     average=False,
     homogeneous=False,
+    checked="the authors' search, parameters and penalty run on the same losses",
 )
 def lorahub(stacks: Mapping[str, Stack], options: Options) -> dict[str, Entry]:
     """LoRAHub: client coefficients found by gradient-free search on the anchors' loss."""

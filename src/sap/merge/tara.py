@@ -14,9 +14,6 @@ Departures: one set of anchors for all clients, where each has its own task's im
 note has it; the released code drops it, which on one set of anchors is a step down the entropy alone, as AdaMerging
 takes it. A start at 1/K, not 0.4, the scale of the mean; 100 steps at rate 5e-3 on all anchors, where they take 250 to
 500 at 1e-3 on batches of 16: the same way at most.
-
-Checked against: the same steps by torch's autograd through dense layers; the joint basis and the components against the
-authors' `_get_svd` and concatenation.
 """
 
 import math
@@ -53,6 +50,7 @@ class Options:
     needs={"anchors"},
     average=False,
     homogeneous=False,
+    checked="the same steps by torch's autograd through dense layers; authors' _get_svd and concatenation",
 )
 def tara(stacks: Mapping[str, Stack], options: Options) -> dict[str, Entry]:
     """TARA: coefficients of every client's directions, fitted to the clients' own entropies on the anchors."""

@@ -13,8 +13,6 @@ concept's own images, so all clients speak about the same images and the first t
 any number of clients, a start at 1/K and not 1, so that the result lies on the scale of the mean. The paper calls its
 penalty a cosine and writes |m_1 · m_2|, the re-implementation takes mean |m_1 ∘ m_2|; both also shrink the update, and
 the cosine does not. It is a mean over layers and pairs, where they sum. λ, steps and rate are the paper's.
-
-Checked against: the same steps by torch's autograd through dense layers, and the re-implementation's merged weight.
 """
 
 from collections.abc import Iterable, Mapping
@@ -49,6 +47,7 @@ class Options:
     needs={"anchors"},
     average=False,
     homogeneous=False,
+    checked="the same steps by torch's autograd through dense layers, and the re-implementation's merged weight",
 )
 def ziplora(stacks: Mapping[str, Stack], options: Options) -> dict[str, Entry]:
     """ZipLoRA: coefficients of every client's columns, fitted to the clients' own features on the anchors."""

@@ -102,6 +102,7 @@ class Kind:
     group: str
     images: str
     needs: tuple[str, ...]
+    checked: str
 
 
 KINDS: Registry[Kind] = Registry("kind of model")
@@ -116,6 +117,7 @@ def served(
     group: str = "",
     images: str = "",
     needs: Collection[str] = (),
+    checked: str = "",
 ) -> Callable[[Make], Make]:
     """Register a kind.
 
@@ -123,14 +125,16 @@ def served(
     beside: how many other points it is served with, see `beside_of`; group: of GROUPS, "floor" or "ceiling" for what is
     no method: a config names it in evaluate.references; images: whose images a ceiling was trained on; needs: of
     SERVE_NEEDS (see sap.needs), what each client measures of its own images: `fold.statistics`. Such a kind says in its
-    facts how many numbers a client sends for it, "uploaded": the ledger's bytes.
+    facts how many numbers a client sends for it, "uploaded": the ledger's bytes. checked: what its values were compared
+    with, a public repository and file or a closed form; shown in the docs.
     """
     if not set(reads) <= set(READS) or group not in GROUPS:
         raise TypeError(f"kind {name}: reads {reads!r} or group {group!r}; known are {', '.join((*READS, *GROUPS))}")
     check_needs(f"kind {name}", needs, SERVE_NEEDS)
 
     def register(make: Make) -> Make:
-        KINDS.add(name, Kind(name, make, title, reads, options, beside, group, images, tuple(sorted(needs))))
+        declared = (title, reads, options, beside, group, images, tuple(sorted(needs)), checked)
+        KINDS.add(name, Kind(name, make, *declared))
         return make
 
     return register
@@ -179,6 +183,7 @@ def describe() -> dict[str, dict[str, Any]]:
             "group": kind.group,
             "images": kind.images,
             "needs": list(kind.needs),
+            "checked": kind.checked,
         }
         for kind in KINDS.values()
     }

@@ -8,8 +8,6 @@ TOFA, AAAI 2026, arXiv:2511.16423; no public code, formula from a third-party re
 
 Departures: a merged LoRA takes the place of the paper's visual head, whose posterior over class means is another model.
 Logits are logs of probabilities here, which differ from the models' own by a constant per image that softmax forgets.
-
-Checked against: the formula on the two models' own logits.
 """
 
 from torch import Tensor
@@ -18,7 +16,13 @@ from sap.serve._api import Fold, Served, Settings, served
 from sap.serve._two import fused, geometric
 
 
-@served("confidence", "confidence fusion", reads=("merge",), beside=1)
+@served(
+    "confidence",
+    "confidence fusion",
+    reads=("merge",),
+    beside=1,
+    checked="the formula on the two models' own logits",
+)
 def confidence(settings: Settings, fold: Fold) -> Served:
     """Two models' logits, weighed image by image by how sure each is (TOFA), each with its own pass."""
     return fused(settings, fold, surer)

@@ -13,8 +13,6 @@ Wang et al., ICLR 2024, arXiv:2402.04087 (mrflogs/ICLR24 `main_robustness.py`).
 Departures: the model's own temperature, where they write 100; a class that no client has gets the mean of all images,
 so its head says nothing about it; a client measures at most statistics.images of its images, as they are, where they
 take 16 of each class under augmentation.
-
-Checked against: the authors' `run` on the same features.
 """
 
 import math
@@ -36,7 +34,13 @@ class Options:
     alpha: float = option(1.0, "α, weight of the head beside zero-shot; 0 is zero-shot", low=0)
 
 
-@served("gda", "CLIP-GDA head", options=Options, needs={"moments"})
+@served(
+    "gda",
+    "CLIP-GDA head",
+    options=Options,
+    needs={"moments"},
+    checked="the authors' run on the same features",
+)
 def gda(settings: Settings, fold: Fold) -> Served:
     """Zero-shot plus a Gaussian discriminant head, in closed form from sums of the clients' frozen features."""
     alpha = options_of(settings).alpha

@@ -4,8 +4,6 @@
 
 With zero-shot beside a merge this is the output-space ensemble of Wortsman et al., CVPR 2022, arXiv:2109.01903, who
 compare it with the weight-space one (`wise_ft`); with w = 1/2 the plain average that a cleverer fusion has to beat.
-
-Checked against: the sum computed from the two models' own probabilities.
 """
 
 from dataclasses import dataclass
@@ -20,7 +18,14 @@ class Options:
     weight: float = option(0.5, "w, of the point's own merge", low=0, high=1)
 
 
-@served("mixture", "mixture", reads=("merge",), options=Options, beside=1)
+@served(
+    "mixture",
+    "mixture",
+    reads=("merge",),
+    options=Options,
+    beside=1,
+    checked="the sum computed from the two models' own probabilities",
+)
 def mixture(settings: Settings, fold: Fold) -> Served:
     """The weighted mean of two models' probabilities, each with its own pass."""
     weight = options_of(settings).weight

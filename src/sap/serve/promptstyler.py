@@ -13,8 +13,6 @@ Cho et al., ICCV 2023, arXiv:2307.15199; without the authors' code, losses compa
 Departures: 8 styles of 20 steps by default, on the scale of a small text tower; the paper has `styles: 80, steps: 100`.
 W starts at T([c]) and not at random, since K C features are a single batch here; all features at every step, where
 they take batches of 128. The same draw in every fold and for every seed.
-
-Checked against: losses and margin of the re-implementation; the steps by a plain loop over the text tower.
 """
 
 import math
@@ -42,7 +40,13 @@ class Options:
     epochs: int = option(50, "SGD steps of the classifier, over all features", low=0)
 
 
-@served("promptstyler", "PromptStyler head", reads=("merge",), options=Options)
+@served(
+    "promptstyler",
+    "PromptStyler head",
+    reads=("merge",),
+    options=Options,
+    checked="losses and margin of the re-implementation; the steps by a plain loop over the text tower",
+)
 def promptstyler(settings: Settings, fold: Fold) -> Served:
     """The merge's image features against a text classifier that was trained on made-up styles (PromptStyler)."""
     options, update = options_of(settings), fold.merge(own_merge(settings))

@@ -7,8 +7,6 @@ middle. It costs S passes of the image tower and keeps one update. A scale of 0 
 
 Departures: nobody published it as far as we know; Wortsman et al., CVPR 2022, arXiv:2109.01903, draw the same path in
 weight space and take one point of it.
-
-Checked against: the mean of the probabilities of the same merge at each λ.
 """
 
 from dataclasses import dataclass
@@ -27,7 +25,13 @@ class Options:
     )
 
 
-@served("scale_average", "average over scales", reads=("merge",), options=Options)
+@served(
+    "scale_average",
+    "average over scales",
+    reads=("merge",),
+    options=Options,
+    checked="the mean of the probabilities of the same merge at each λ",
+)
 def scale_average(settings: Settings, fold: Fold) -> Served:
     """The mean of one merge's probabilities over several scales of it, a pass each."""
     merged = fold.merge(settings)

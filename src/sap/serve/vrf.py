@@ -14,8 +14,6 @@ the k-th nearest; nobody published this form as far as we know, so a = 1.5 and b
 Frozen features, where they take the fine-tuned ones: clients and server share no other space. Σ_k is half its own
 trace spread evenly, since a failure set has fewer images than features have entries. τ are options, where they fit
 them to the accuracy on labelled images.
-
-Checked against: the fusion of the authors' `main`, and the distance computed from the features themselves.
 """
 
 from dataclasses import dataclass
@@ -40,7 +38,14 @@ class Options:
     temperature_merge: float = option(1.0, "τ, beside the model's own temperature", above=0)
 
 
-@served("vrf", "VRF", reads=("merge",), options=Options, needs={"failures"})
+@served(
+    "vrf",
+    "VRF",
+    reads=("merge",),
+    options=Options,
+    needs={"failures"},
+    checked="the fusion of the authors' main, and the distance computed from the features themselves",
+)
 def vrf(settings: Settings, fold: Fold) -> Served:
     """Zero-shot and the merge, mixed by each image's distance to the clients' sets of zero-shot failures."""
     options, update = options_of(settings), fold.merge(own_merge(settings))
