@@ -127,6 +127,14 @@ def test_sets_of_classes_are_nested_even_and_follow_the_draw(labelled, source):
     assert max(counts) - min(counts) <= 1
 
 
+def test_each_turn_has_an_order_of_its_own_so_that_no_class_is_always_the_first():
+    words = Words({name: name for name in CLASSES}, ["a {}."])
+    captions = draw_classes(None, (40,), words=words, source="digits").captions
+    turns = [tuple(captions[start : start + 10]) for start in range(0, 40, 10)]
+    assert all(sorted(turn) == sorted(turns[0]) for turn in turns)
+    assert len(set(turns)) == 4
+
+
 def test_a_captions_set_does_not_know_the_labelled_one(labelled, root):
     plain = options(root, "folder")
     both = AnchorOptions(**asdict(plain) | {"classes": str(labelled)})

@@ -27,6 +27,8 @@ def test_each_pool_has_its_own_anchors_and_gradients(config):
     }
     assert {job.folder for job in drawn(study)} == set(read.values())
     assert set(plan.gradients) == {captions.settings["saliency"], classes.settings["saliency"]}
+    scored = [job for job in study.jobs if job.stage.name == "score_client"]
+    assert {study.plan("score_client", job.id, **job.place).anchors for job in scored} == set(read.values())
     words = [study.plan("draw_anchors", job.id).words for job in drawn(study)]
     assert words[0] is None
     assert words[1]["texts"]["seven"] == "seven"
@@ -43,6 +45,11 @@ def test_points_that_do_not_name_a_pool_keep_their_ids(config):
     assert ids == [point.id for point in after.points][: len(ids)]
     assert all("anchor_pool" not in point.settings for point in before.points)
     assert before.id("draw_anchors", 0) == after.id("draw_anchors", 0)
+
+
+def test_masks_are_compared_over_draws_of_the_captions(config):
+    study = build_study(config | {"points": [BOTH | {"anchor_draw": [0, 1]}]})
+    assert [(gradient.draw, gradient.pool) for gradient in study.compared] == [(0, "captions"), (1, "captions")]
 
 
 def test_only_what_reads_anchors_is_told_apart_by_their_pool(config):
@@ -109,6 +116,14 @@ def test_images_that_come_or_go_draw_the_classes_again_and_no_captions(config, f
 def test_a_pool_that_cannot_be_is_refused_before_anything_runs(config, folders, classes, words):
     with pytest.raises(SapError, match=words):
         build_study(on_folders(config, folders, classes))
+
+
+def test_a_folder_of_classes_moves_no_captions(config, folders):
+    def anchors(classes):
+        edited = on_folders(config, folders, classes) | {"points": [{"views": ["sweep"], **SAP, "anchor_size": 8}]}
+        return build_study(edited).id("draw_anchors", 0)
+
+    assert anchors("public") == anchors(None)
 
 
 def test_a_domain_that_nobody_trains_on_may_lend_its_images(config, folders):
