@@ -13,10 +13,14 @@ unexport MAKEFLAGS MFLAGS ARGS
 
 .PHONY: run study headroom test lint report status why unused environment clean
 
-run: environment  ## ARGS="--configfile experiments/pacs.yaml" runs another experiment
+WORDS := --configfile experiments/digits_words.yaml
+
+run: environment  ## the embedded study on both of its beds; ARGS="--configfile experiments/pacs.yaml" runs that alone
 	snakemake --cores $(CORES) $(ARGS)
+	$(if $(ARGS),,snakemake --cores $(CORES) $(WORDS))
 
 study: environment  ## evidence on the claims: results/tables/digits-study/summary.md first; about half an hour more
+	snakemake --cores $(CORES) $(WORDS) experiments/selection.yaml $(ARGS)
 	snakemake --cores $(CORES) --configfile experiments/study.yaml $(ARGS)
 
 headroom: environment  ## is there room above zero-shot? Before any sweep; ARGS as for run

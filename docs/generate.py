@@ -12,12 +12,14 @@ import yaml
 
 import sap.attack
 import sap.data.sources
+import sap.finish
 import sap.merge
 import sap.prune
-import sap.serve  # noqa: F401  all five register what they have
+import sap.serve  # noqa: F401  all six register what they have
 from sap.attack import _api as attacking
 from sap.config import schema_of
 from sap.data.sources import _api as sourcing
+from sap.finish import _api as finishing
 from sap.merge import _api as merging
 from sap.needs import ANCHORS, NEEDS, SERVE_NEEDS, STATISTICS
 from sap.pipeline import stages
@@ -65,6 +67,7 @@ def config_schema() -> dict[str, Any]:
             "block": block,
             "merge": merging.describe(),
             "criteria": pruning.describe(),
+            "finishes": finishing.describe(),
             "attacks": attacking.describe(),
             "kinds": kinds,
         },
@@ -107,6 +110,17 @@ def methods_page(schema: dict[str, Any]) -> str:
     lines += ["", "## Criteria", "", "| criterion | score (the smallest are pruned) | needs |", "|---|---|---|"]
     for name, criterion in schema["$defs"]["criteria"].items():
         lines.append(f"| `{name}` | {_cell(criterion['summary'])} | {', '.join(criterion['needs']) or 'nothing'} |")
+    lines += [
+        "",
+        "## Finishes",
+        "",
+        "What is done to the merged update, before rank and λ: `finish` in a block of points.",
+        "",
+    ]
+    lines += ["| finish | what it does | options | source | checked against |", "|---|---|---|---|---|"]
+    for name, finish in schema["$defs"]["finishes"].items():
+        cells = [f"`{name}`", _cell(finish["summary"]), _cell(_options(finish)) or "-", finish["paper"]]
+        lines.append(f"| {' | '.join([*cells, _cell(finish['checked']) or '-'])} |")
     lines += ["", "## Attacks", "", "| attack | what it does | acts on | needs | options | source |"]
     lines += ["|---|---|---|---|---|---|"]
     for name, attack in schema["$defs"]["attacks"].items():

@@ -1,4 +1,4 @@
-"""One server-side setting (a point) applied to the clients' updates: prune, merge, control, scale.
+"""One server-side setting (a point) applied to the clients' updates: prune, merge, control, finish, scale.
 
 Layer by layer: no more than one layer of all clients is ever dense, so ViT-L with 30 clients fits. What is kept
 between points is small (cuts, norms) or bounded (unpruned merges). Methods and criteria come from their registries.
@@ -16,6 +16,7 @@ from sap.combinations import check_combination
 from sap.config import parse
 from sap.errors import SapError, unreadable
 from sap.factors import Entry, Factors
+from sap.finish._api import finish
 from sap.io import canonical, notes_of, open_tensors, seed_of
 from sap.lowrank import truncate
 from sap.merge._api import METHODS, Method
@@ -62,7 +63,8 @@ class Composer:
         """The update of one point, λ included.
 
         `control`: "shrunk" is the unpruned merge at the pruned merge's layer norms, "restored" the pruned merge at
-        the unpruned merge's layer norms. Raises SapError for names, options and combinations that do not exist.
+        the unpruned merge's layer norms. A `finish` sees the clients that were merged (`merged_clients`).
+        Raises SapError for names, options and combinations that do not exist.
         """
         point = _checked(point)
         if not prunes(point):
@@ -73,6 +75,8 @@ class Composer:
             merged = _at_norms(self._pruned(point), self._unpruned(point).norms())
         else:
             merged = self._pruned(point)
+        if point["finish"] != "none":
+            merged = finish(point["finish"], merged, self._stacks(merged_clients(point))[2])
         if point["rank"] is not None:
             merged = Update({layer: truncate(entry, point["rank"])[0] for layer, entry in merged.items()})
         return merged if point["scale"] == 1 else merged.scaled(point["scale"])
@@ -143,6 +147,11 @@ class Composer:
         if need == "anchors" and self._judge:
             return self._judge(point)
         raise SapError(f"merge.{method.name} needs {need}, which this run does not have. Choose another method.")
+
+
+def merged_clients(point: Point) -> dict[str, Any]:
+    """The point whose clients enter the result: `shrunk` scales the unpruned merge."""
+    return dict(point) | ({"criterion": "none"} if point.get("control") == "shrunk" else {})
 
 
 def merge_point(

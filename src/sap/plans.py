@@ -5,7 +5,7 @@ Plans of one stage are in its room (`plan.py`); what several stages read is here
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,8 +98,8 @@ class FoldPlan(ModelPlan):
 
     domains, clients: name -> folder; domain_of: client -> its domain; pooled, oracle: a folder, None where no point is
     of that kind; gradients, statistics: id -> client -> folder; anchors: id of the gradients -> folder of theirs;
-    poisoned: client -> attack as canonical JSON -> folder; patch_size: side of every backdoor's patch, a share of the
-    image's.
+    poisoned: client -> attack as canonical JSON -> folder; recipes: name -> client -> folder, for the points whose
+    clients trained by one; patch_size: side of every backdoor's patch, a share of the image's.
     """
 
     target: str
@@ -114,6 +114,7 @@ class FoldPlan(ModelPlan):
     anchors: Folders = field(default_factory=dict)
     statistics: dict[str, Folders] = field(default_factory=dict)
     poisoned: dict[str, Folders] = field(default_factory=dict)
+    recipes: dict[str, Folders] = field(default_factory=dict)
     patch_size: float = 0.0
     public: PublicPlan | None = None
 
@@ -128,6 +129,10 @@ class FoldPlan(ModelPlan):
         """The clients that are left where a source domain's own are held out, too."""
         return [name for name in self.clients if self.domain_of[name] != domain]
 
+    def trained_by(self, settings: Mapping[str, Any]) -> "FoldPlan":
+        """The plan of the clients that the settings merge: those of their recipe, where they name one."""
+        return replace(self, clients=self.recipes[settings["recipe"]]) if "recipe" in settings else self
+
     @property
     def whole(self) -> Folders:
         """Folders of the ceilings that the plan has: "pooled", "oracle"."""
@@ -136,7 +141,7 @@ class FoldPlan(ModelPlan):
     def inputs(self) -> list[str]:
         """Files that such a job waits for."""
         folders = [self.backbone, self.classes, *self.domains.values(), *self.clients.values(), *self.whole.values()]
-        for kinds in (self.gradients, self.statistics, self.poisoned):
+        for kinds in (self.gradients, self.statistics, self.poisoned, self.recipes):
             folders += [folder for clients in kinds.values() for folder in clients.values()]
         folders += self.anchors.values()
         return metas(folders + ([self.public.anchors] if self.public else []))
@@ -176,7 +181,7 @@ class ShardRows:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Who was trained: `kind` is client, pooled, oracle, towers or poisoned; `meta`: path of its meta.json."""
+    """Who was trained: `kind` is client, pooled, oracle, towers, poisoned or recipe; `meta`: path of its meta.json."""
 
     name: str
     kind: str

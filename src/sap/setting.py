@@ -7,7 +7,10 @@ from typing import Any
 from sap.config import type_schema, validate
 from sap.needs import ANCHORS, STATISTICS, from_source
 
-ALWAYS, PRUNED, ANCHORED, MEASURED, ATTACKED = "always", "pruned", "anchored", "measured", "attacked"
+ALWAYS, PRUNED, ANCHORED, MEASURED, ATTACKED, FINISHED, TRAINED = (
+    "always", "pruned", "anchored", "measured", "attacked", "finished", "trained",
+)  # fmt: skip
+PLAIN = "plain"  # the recipe that the section `train` is
 CAPTIONS, CLASSES = "captions", "classes"  # pools of the anchors
 MASK, RESCALE, MERGE, AFTER = range(4)  # steps of a composition, in their order
 
@@ -66,6 +69,13 @@ FIELDS = {  # in the order in which labels say them
         ATTACKED,
         low=0,
         high=1,
+    ),
+    "recipe": _field(
+        str,
+        PLAIN,
+        "whose clients are merged: those trained as `train` says (`plain`), or by a recipe of the section `recipes`",
+        TRAINED,
+        written="recipe {}".format,
     ),
     "merge": _field(
         str | dict,
@@ -163,6 +173,14 @@ FIELDS = {  # in the order in which labels say them
         always=True,
         choices=("client", "anchors"),
     ),
+    "finish": _field(
+        str | dict,
+        "none",
+        "what is done to the merged update, before rank and scale: `none`, a name, or {method: name, option: value}; "
+        "see docs/methods.md",
+        FINISHED,
+        AFTER,
+    ),
     "rank": _field(
         int | None,
         None,
@@ -173,16 +191,22 @@ FIELDS = {  # in the order in which labels say them
     ),
     "scale": _field(float, 1.0, "λ on the merged update; 0 is zero-shot", step=AFTER, written="λ={:g}".format, low=0),
 }
-CHAINED = {"saliency": ANCHORED, "measured": MEASURED}  # ids that the plan adds: of the gradients, of the statistics
+CHAINED = {  # ids that the plan adds: of the gradients, of the statistics, of a recipe's trainings
+    "saliency": ANCHORED,
+    "measured": MEASURED,
+    "trained": TRAINED,
+}
 
 # A block of the config is the product of its lists, the last one fastest, so that neighbours share what is dear: first
 # what an attack leaves of the clients, at the end the scores, of which a ratio is one comparison.
 SWEPT = (
-    "attack", "attackers", "attacker_weight", "criterion", "space", "unit", "scope", "count", "statistics",
-    "alignment", "reduction", "anchor_draw", "anchor_pool", "anchor_size", "merge", "rescale", "control", "rank",
-    "scale", "prune_top", "prune_ratio",
+    "recipe", "attack", "attackers", "attacker_weight", "criterion", "space", "unit", "scope", "count", "statistics",
+    "alignment", "reduction", "anchor_draw", "anchor_pool", "anchor_size", "merge", "rescale", "control", "finish",
+    "rank", "scale", "prune_top", "prune_ratio",
 )  # fmt: skip
-DEFAULTS: dict[str, Any] = {name: known.default for name, known in FIELDS.items() if known.when != ATTACKED}
+DEFAULTS: dict[str, Any] = {
+    name: known.default for name, known in FIELDS.items() if known.when not in (ATTACKED, TRAINED)
+}
 _POINT = {"type": "object", "properties": {name: FIELDS[name].schema for name in DEFAULTS}}
 
 
@@ -220,6 +244,8 @@ def relevant(settings: Mapping[str, Any], needs: Iterable[str]) -> dict[str, Any
         ANCHORED: bool(from_source(ANCHORS, needs)),
         MEASURED: bool(from_source(STATISTICS, needs)),
         ATTACKED: settings.get("attack", "none") != "none",
+        FINISHED: settings.get("finish", "none") != "none",
+        TRAINED: settings.get("recipe", PLAIN) != PLAIN,
     }
     return {name: value for name, value in settings.items() if matters[_when(name)] and not _is_silent(name, value)}
 

@@ -4,12 +4,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import sap.finish  # noqa: F401  registers
 from sap.compose import Composer, LazyGradients, LazyTensors, merge_point
 from sap.errors import SapError
+from sap.factors import dense
+from sap.finish._api import finish
 from sap.io import save_tensors
+from sap.lowrank import truncate
 from sap.merge._api import METHODS, merge_method
 from sap.prune._api import CRITERIA
-from sap.update import Factors, Update, load_update, save_update
+from sap.update import Factors, Update, load_update, save_update, stacks
 
 SHAPES = {"visual.a": (24, 16), "visual.b": (16, 28)}
 COUNTS = {"art": 100, "cartoon": 30, "photo": 250, "sketch": 77}
@@ -73,6 +77,22 @@ def assert_bits(a, b):
 def assert_close(a, b):
     for layer in b:
         assert (a.dense(layer) - b.dense(layer)).abs().max() <= 2e-6 * b.dense(layer).abs().max()
+
+
+def test_a_finish_comes_after_merge_and_control_and_before_rank_and_scale():
+    whole = {"criterion": "none", "finish": {"method": "svc", "alpha": 0.4}}
+    clients = make_clients()
+    by_hand = finish(whole["finish"], compose({"criterion": "none"}), stacks(clients))
+    assert_bits(compose(whole), by_hand)
+    last = compose(whole | {"rank": 2, "scale": 0.5})
+    for layer in last:
+        assert torch.allclose(last.dense(layer), 0.5 * dense(truncate(by_hand[layer], 2)[0]), atol=1e-5)
+    composer = Composer(clients, COUNTS, gradients)
+    pruned = {"prune_ratio": 0.5, "finish": "svc"}
+    for control in ("none", "shrunk", "restored"):
+        before = composer.merge(POINT | {"prune_ratio": 0.5, "control": control})
+        seen = composer.stacks(POINT | {"criterion": "none"} if control == "shrunk" else POINT | pruned)[2]
+        assert_bits(composer.merge(POINT | pruned | {"control": control}), finish("svc", before, seen))
 
 
 @every_criterion

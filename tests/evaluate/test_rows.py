@@ -164,6 +164,7 @@ def plan(tmp_path):
         classes=artifact("classes", "text_features.safetensors"),
         domains={name: artifact(f"data-{name}", "index.csv", "images.npy") for name in ("a", "b")},
         clients={"b": artifact("b", *adapter, "train.jsonl")},
+        recipes={"swa": {"b": artifact("swa-b", *adapter)}},
         pooled=artifact("pooled", *adapter),
         gradients={"cosine-0-0123456789": {"b": artifact("g", "gradients.safetensors")}},
         statistics={"gram-client-0123456789": {"b": artifact("s", "statistics.safetensors")}},
@@ -187,6 +188,7 @@ def plan(tmp_path):
                 "reads": MERGE,
                 "code": "c",
             },
+            {"id": "swa", "settings": {"kind": "merge", "recipe": "swa"}, "reads": MERGE, "code": "c"},
             {"id": "zero", "settings": {"kind": "zero_shot"}, "code": "c"},
             {"id": "pool", "settings": {"kind": "pooled"}, "reads": ["pooled"], "code": "c"},
             {
@@ -211,13 +213,14 @@ def test_seen_domains_are_judged_for_the_points_that_ask_for_them(plan):
         ("mean", "b", "test"),
         ("sap", "a", "test"),
         ("regmean", "a", "test"),
+        ("swa", "a", "test"),
         ("zero", "a", "test"),
         ("pool", "a", "test"),
         ("both", "a", "test"),
     }
 
 
-EVERY = {"mean", "sap", "regmean", "zero", "pool", "both"}
+EVERY = {"mean", "sap", "regmean", "swa", "zero", "pool", "both"}
 
 
 @pytest.mark.parametrize(
@@ -226,6 +229,7 @@ EVERY = {"mean", "sap", "regmean", "zero", "pool", "both"}
         ("b/adapter_model.safetensors", {"mean", "sap", "regmean", "both"}),
         ("b/adapter_config.json", {"mean", "sap", "regmean", "both"}),
         ("b/train.jsonl", set()),
+        ("swa-b/adapter_model.safetensors", {"swa"}),
         ("g/gradients.safetensors", {"sap", "both"}),
         ("s/statistics.safetensors", {"regmean", "both"}),
         ("pooled/adapter_model.safetensors", {"pool"}),
@@ -260,7 +264,7 @@ def test_a_meta_that_lacks_a_digest_is_named(plan, tmp_path):
 
 def test_another_seed_judges_every_merge_again_and_nothing_else(plan):
     before, after = row_keys(plan), row_keys(dataclasses.replace(plan, seed=7))
-    assert {name[0] for name in before if before[name] != after[name]} == {"mean", "sap", "regmean", "both"}
+    assert {name[0] for name in before if before[name] != after[name]} == {"mean", "sap", "regmean", "swa", "both"}
 
 
 def test_the_patch_counts_for_images_that_bear_it_and_the_anchors_for_validation_images(plan, tmp_path):

@@ -16,7 +16,15 @@ CLIENTS_IMAGES = ("sap.data.folder", "sap.data.prepare", "sap.data.store", "sap.
 COMPUTES = (
     *("sap.stages.*.run", "sap.commands.merge", "sap.commands.main", "sap.mergetool"),
     *("sap.measure.*", "sap.probe.*", "sap.train.*", "sap.evaluate.*", "sap.saliency.*", "sap.serve.*", "sap.compose"),
-    *("sap.clip.*", "sap.merge.*", "sap.prune.*", "sap.attack.*", "sap.stats.masks", "sap.stats.agreement"),
+    *(
+        "sap.clip.*",
+        "sap.merge.*",
+        "sap.prune.*",
+        "sap.attack.*",
+        "sap.finish.*",
+        "sap.stats.masks",
+        "sap.stats.agreement",
+    ),
     *("sap.shared", "sap.update", "sap.upload", "sap.export", "sap.factors", "sap.lowrank", "sap.selection"),
 )
 # Not among them, so on the server: scoring, merging, pruning, attacks on uploads, serving, audit, and every other room.

@@ -20,6 +20,7 @@ DOCS = ROOT / "docs"
 GUIDES = {  # page -> the file that it adds, the tests that run over everything registered there, and which of them
     "adding-a-merge-method": ("merge/midrange", "tests/merge/test_methods.py", "midrange and not two_names"),
     "adding-a-criterion": ("prune/relative", "tests/prune/test_criteria.py", "relative"),
+    "adding-a-finish": ("finish/mean_norm", "tests/finish/test_finishes.py", "mean_norm"),
     "adding-an-attack": ("attack/fog", "tests/attack/test_updates.py", "fog"),
 }
 
@@ -53,11 +54,13 @@ def test_the_guides_files_appear_in_schema_docs_and_command_line(extended):
     schema = json.loads((root / "src/sap/plan/config.schema.json").read_text(encoding="utf-8"))["$defs"]
     assert schema["merge"]["midrange"]["options"]["properties"]["t"]["default"] == 0.5
     assert schema["criteria"]["relative"]["needs"] == []
+    assert schema["finishes"]["mean_norm"]["options"]["properties"]["of"]["default"] == "clients"
     assert schema["attacks"]["fog"]["options"]["properties"]["strength"]["default"] == 1.0
     page = (root / "docs/methods.md").read_text(encoding="utf-8")
     for row in (
         "| `midrange` | Halfway between",
         "| `relative` | \\|w\\| over the largest",
+        "| `mean_norm` | The merged update at",
         "| `fog` | Gaussian noise of",
     ):
         assert row in page

@@ -20,6 +20,7 @@ CLIENT = "tests/train/test_client.py"
 IMAGES = "tests/data/test_images.py"
 HOLD = "tests/train/test_examples.py"
 LORA = "tests/clip/test_lora.py"
+RECIPES = "tests/plan/test_recipes.py"
 SERVED = "tests/evaluate/test_runner.py"
 CHECKPOINT = "tests/clip/test_checkpoint.py"
 ANCHORS = "tests/data/test_draw_anchors.py"
@@ -33,6 +34,7 @@ MEMORY = "tests/plan/test_options.py::test_speed_and_memory_of_an_evaluation_rea
 
 EFFECTS = {
     "experiment": PLAN,
+    "beds": PLAN,
     "seeds": PLAN,
     "data.name": PLAN,
     "data.source": f"{DOMAIN}::test_a_store_holds_every_image_in_the_order_of_its_index",
@@ -95,6 +97,16 @@ EFFECTS = {
     "train.augment": TRAIN,
     "train.precision": "tests/train/test_against_plain_torch.py::test_bf16_is_close_to_float32_and_not_the_same",
     "train.early_stop": f"{CLIENT}::test_early_stopping_keeps_the_best_epoch_and_stops",
+    "train.average": TRAIN,
+    "train.average_start": TRAIN,
+    "train.margin": TRAIN,
+    "train.random_scale": TRAIN,
+    "train.orthogonal": TRAIN,
+    "train.pego": TRAIN,
+    "train.distill.kind": TRAIN,
+    "train.distill.weight": TRAIN,
+    "train.distill.temperature": TRAIN,
+    "train.distill.texts": TRAIN,
     "train.lora.rank": TRAIN,
     "train.lora.alpha": TRAIN,
     "train.lora.dropout": "tests/train/test_against_plain_torch.py::test_dropout_changes_the_factors_of_a_training",
@@ -103,6 +115,7 @@ EFFECTS = {
     "train.lora.start": f"{LORA}::test_shared_start_is_equal_for_all_clients_and_independent_is_not",
     "train.lora.first_block": TRAIN,
     "train.lora.towers": f"{CLIENT}::test_both_towers_train_and_the_frozen_text_features_are_not_read",
+    "recipes": f"{RECIPES}::test_the_clients_of_a_recipe_train_as_it_says_and_nobody_else_does",
     "anchors.source": f"{ANCHORS}::test_each_image_keeps_its_own_caption",
     "anchors.root": f"{ANCHORS}::test_each_image_keeps_its_own_caption",
     "anchors.captions": f"{ANCHORS}::test_each_image_keeps_its_own_caption",
@@ -112,6 +125,7 @@ EFFECTS = {
     "_the_same_bits",
     "evaluate.targets": PLAN,
     "evaluate.references": PLAN,
+    "evaluate.candidates": PLAN,
     "evaluate.precision": PLAN,
     "evaluate.batch_size": MEMORY,
     "evaluate.cache_activations": MEMORY,
@@ -133,6 +147,7 @@ EFFECTS = {
     "points.N.attack": "tests/attack/test_updates.py::test_hand_worked_cases",
     "points.N.attackers": f"{ATTACKS}::test_attackers_train_wrongly_at_the_seeds_of_their_points_and_nobody_else_does",
     "points.N.attacker_weight": f"{ATTACKED}::test_the_weight_of_the_attacker_is_what_the_point_says",
+    "points.N.recipe": "tests/evaluate/test_recipes.py::test_a_point_merges_the_clients_of_its_recipe",
     "points.N.merge": "tests/merge/test_methods.py::test_two_names_mean_two_things",
     "points.N.criterion": f"{PRUNER}::test_components_go_as_rank_one_matrices_and_signed_ones_by_their_loss_change",
     "points.N.prune_ratio": f"{PRUNER}::test_exactly_the_promised_number_of_units_goes",
@@ -149,6 +164,7 @@ EFFECTS = {
     "points.N.anchor_draw": f"{ANCHORS}::test_sets_are_nested_repeatable_and_follow_the_draw",
     "points.N.anchor_pool": "tests/plan/test_anchor_pools.py::test_each_pool_has_its_own_anchors_and_gradients",
     "points.N.statistics": f"{PRUNER}::test_statistics_of_two_sources_do_not_share_a_mask",
+    "points.N.finish": f"{COMPOSE}::test_a_finish_comes_after_merge_and_control_and_before_rank_and_scale",
     "points.N.rank": f"{COMPOSE}::test_a_rank_cuts_the_merge_back_to_the_best_approximation",
     "points.N.scale": f"{COMPOSE}::test_scale_multiplies_at_the_end_and_zero_gives_zero",
 }

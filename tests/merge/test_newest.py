@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sap.factors import Factors
+from sap.lowrank import Svd, svd
 from sap.merge.fedrpca import robust_pca
 from sap.merge.git_rebasin import aligned
 from sap.update import Update
@@ -59,7 +60,37 @@ def test_closed_form_numbers(method, options, numbers):
     closed_form.assert_numbers(closed_form.merged(method, **options), *numbers)
 
 
+def test_pcb_over_two_layers_has_the_numbers_of_the_authors_code():
+    """832 entries: enough that the first and the last percentile are not the extremes."""
+    for ratio, norm, total in ((0.05, 89.269082, -94.407742), (0.3, 125.21003, -117.479674)):
+        merged = merge("pcb", doubles(), ratio=ratio)
+        assert merged.norm() == pytest.approx(norm, abs=2e-6)
+        assert sum(float(merged.dense(layer).sum()) for layer in merged) == pytest.approx(total, abs=2e-6)
+
+
+def test_fedomg_takes_the_best_mixture_that_its_search_met_and_not_the_last():
+    """Numbers of the authors' code, whose last step on these clients gives 0.946 in the first entry."""
+    rows = [[1.0, 0.0, 0.0], [-4.0, 1.0, 0.0], [2.0, 0.0, 9.0]]
+    clients = named(torch.tensor([row], dtype=DOUBLE) for row in rows)
+    for c, numbers in ((0.5, (-1.12310335, 1.11085732, 2.40001052)), (0.9, (-0.18919912, 1.64962447, 1.65745906))):
+        assert merge("fedomg", clients, c=c).dense(LAYER)[0].tolist() == pytest.approx(numbers, abs=1e-7)
+
+
 # SCORE
+
+
+def test_score_does_not_depend_on_the_signs_that_an_svd_gives_its_vectors(monkeypatch):
+    clients = doubles()
+    before = merge("score", clients)
+
+    def turned(entry):
+        found = svd(entry)
+        signs = torch.ones_like(found.S)
+        signs[::2] = -1
+        return Svd(found.U * signs, found.S, found.V * signs)
+
+    monkeypatch.setattr("sap.merge.score.svd", turned)
+    assert relative(merge("score", clients), before) < 1e-12
 
 
 def test_score_with_every_entry_is_the_sum_of_low_rank_clients():

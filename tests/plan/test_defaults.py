@@ -22,7 +22,7 @@ from sap.setting import DEFAULTS, FIELDS, SWEPT
 from sap.update import Factors, Update
 
 ROOT = Path(__file__).parents[2]
-UNDER_ATTACK = {"attack", "attackers", "attacker_weight"}  # read by the plan alone
+BY_THE_PLAN = {"attack", "attackers", "attacker_weight", "recipe"}  # read by the plan alone
 DIGITS = {"backbone.prompts"}  # config.yaml is the digits experiment, and these are words about digits
 
 
@@ -37,7 +37,7 @@ def updates() -> dict[str, Update]:
 def test_every_field_is_swept_and_has_the_default_of_the_schema():
     declared = schema()["$defs"]["block"]["properties"]
     assert sorted(SWEPT) == sorted(FIELDS)
-    assert set(DEFAULTS) == set(SWEPT) - UNDER_ATTACK
+    assert set(DEFAULTS) == set(SWEPT) - BY_THE_PLAN
     for name, field in FIELDS.items():
         assert declared[name]["default"] == [field.default], name
 

@@ -90,6 +90,7 @@ REGISTERED = [
     *((name, MERGE | {"merge": {"method": name}}, entry["module"]) for name, entry in DEFS["merge"].items()),
     *((name, MERGE | {"criterion": name}, entry["module"]) for name, entry in DEFS["criteria"].items()),
     *((name, MERGE | {"attack": {"kind": name}}, entry["module"]) for name, entry in DEFS["attacks"].items()),
+    *((name, MERGE | {"finish": {"method": name}}, entry["module"]) for name, entry in DEFS["finishes"].items()),
     *((name, MERGE | {"kind": name}, entry["module"]) for name, entry in DEFS["kinds"].items()),
 ]
 
@@ -111,6 +112,7 @@ def test_every_stage_that_looks_up_registered_names_takes_their_files_into_its_f
         "sap.evaluate.judging",
         "sap.serve._api",
         "sap.compose",
+        "sap.finish._api",
         "sap.prune.scorer",
         "sap.attack._api",
         "sap.mergetool",
@@ -118,7 +120,7 @@ def test_every_stage_that_looks_up_registered_names_takes_their_files_into_its_f
     assert looking == {
         ".".join(("sap", *path.relative_to(module.ROOT).with_suffix("").parts))
         for path in module.ROOT.rglob("*.py")
-        if re.search(r"\b(METHODS|CRITERIA|ATTACKS|KINDS)\[", path.read_text(encoding="utf-8"))
+        if re.search(r"\b(METHODS|CRITERIA|ATTACKS|FINISHES|KINDS)\[", path.read_text(encoding="utf-8"))
     }
     assert {path.stem for path in SCRIPTS.glob("*.py") if looking & set(closure(path))} == (BY_PLAN | NONE)
 

@@ -25,6 +25,11 @@ def test_trainings_of_few_steps_are_named_with_their_steps(changed):
     assert notes(build_study(config)) == []
 
 
+def test_soft_labels_are_named_with_what_they_cost(changed):
+    (line,) = notes(build_study(changed("train.label_smoothing", 0.1)))
+    assert line.startswith("train.label_smoothing above 0: clients that are trained to be unsure lose more by a merge")
+
+
 def test_own_images_are_counted_by_the_listing(config, tmp_path):
     for domain, count in (("photo", 10), ("sketch", 400), ("paint", 40)):
         for name in ("cat", "dog"):

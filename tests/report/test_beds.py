@@ -4,12 +4,14 @@ import json
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sap.commands import regret as command
 from sap.errors import SapError
+from sap.findings import advances, claim_beds
 from sap.findings import beds as module
-from sap.findings import claim_beds
+from sap.findings.advances import LAYER, MEAN, TOTAL, ZERO, advances_frame, advances_table
 from sap.findings.beds import (
     CEILINGS,
     CHOSEN,
@@ -207,3 +209,62 @@ def test_the_command_prints_and_writes_the_table_of_experiments_that_have_run(pa
     run(monkeypatch, "shrinking", "growing", "--out", "both")
     assert "behind on shrinking" in capsys.readouterr().out
     assert (pair.root / "both/regret.csv").exists()
+
+
+def advancing(monkeypatch, gain, shared=0.0):
+    """Rows of two beds: `better` has `gain` over the mean on both, and `shared` over its control on the second."""
+    rng = np.random.default_rng(0)
+
+    def right(share):
+        return [(rng.random((3, 400)) < share).astype(float) for _ in range(2)]
+
+    beds = [Bed("a"), Bed("b")]
+    rows = {
+        bed.plan.experiment: {
+            "zero-shot": BedRow("zero-shot", FLOORS, "z", right(0.4)),
+            "plain mean": BedRow("plain mean", FIXED, "m", right(0.5)),
+            "better": BedRow("better", FIXED, "p", right(0.5 + gain)),
+            "chosen": BedRow("chosen", CHOSEN, None, right(0.45)),
+        }
+        for bed in beds
+    }
+    settings = {"kind": "merge", "merge": {"method": "score"}}
+    finish = {"method": "mean_at_norms", "norm": "layer"}
+    for bed in beds:
+        points = {"p": settings, "c": settings | {"finish": finish}, "z": {"kind": "zero_shot"}, "m": {"kind": "merge"}}
+        points["t"] = settings | {"finish": finish | {"norm": "total"}}
+        bed.plan.points = [type("Shown", (), {"id": name, "settings": given})() for name, given in points.items()]
+        bed.points = pd.DataFrame({"label": {"m": "plain mean"}})
+        share = {"a": 0.5, "b": 0.5 + gain - shared}[bed.plan.experiment]
+        bed.outcomes = type("Outcomes", (), {"held_out": lambda self, point, share=share: right(share)})()
+    monkeypatch.setattr(advances, "bed_rows", lambda results: rows[results.plan.experiment])
+    monkeypatch.setattr(advances, "unpruned_mean", lambda results: "m")
+    return beds
+
+
+def test_a_row_advances_where_it_beats_mean_zero_shot_and_its_controls_on_every_bed(monkeypatch):
+    frame = advances_frame(advancing(monkeypatch, 0.2, shared=0.2)).set_index("method")
+    row = frame.loc["better"]
+    assert row["advances"]
+    assert row["p_holm"] == pytest.approx(2 * row["p"])  # two rows were tried
+    for name in (MEAN, ZERO, LAYER, TOTAL):
+        assert row[f"least__{name}"] > 0.1
+    others = frame.drop("better")
+    assert not others["advances"].any()
+    assert (others["p"] == 1).all()
+    assert np.isnan(frame.loc["chosen", [f"least__{LAYER}", f"least__{TOTAL}"]].astype(float)).all()
+
+
+def test_a_row_that_its_control_equals_on_one_bed_does_not_advance(monkeypatch):
+    beds = advancing(monkeypatch, 0.2, shared=0.0)
+    frame = advances_frame(beds).set_index("method")
+    assert not frame.loc["better", "advances"]
+    assert frame.loc["better", "least"] in (f"{LAYER}, on b", f"{TOTAL}, on b")
+    printed = markdown(advances_table(type("Results", (), {"beds": beds})()), "Advances")
+    assert "2 rows were tried; 0 advance." in printed
+
+
+def test_the_control_of_a_pruned_row_is_its_shrunk_twin(pair):
+    frame = advances_frame(pair.beds).set_index("method")
+    assert frame["p"].between(0, 1).all()
+    assert not frame["advances"].any() or frame.loc[frame["advances"], "p_holm"].max() < 0.05

@@ -15,8 +15,9 @@ from sap.findings.selection import (
     selection_table,
 )
 from sap.findings.variance import components, variance_frame
+from sap.report.frame import load_results
 from sap.report.write import markdown
-from tests.report.synthetic import DOMAINS
+from tests.report.synthetic import DOMAINS, write_experiment
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +167,16 @@ def test_the_whole_table_goes_on_without_a_candidate_that_lacks_a_score(results,
     left = rows[~(rows["point"].isin(best) & (rows["images"] == HELD_OUT))]
     again = chosen(dataclasses.replace(results, judged=left), family, "held-out client")
     assert best.isdisjoint(again.values())
+
+
+def test_candidates_of_one_family_are_no_table_of_their_own(tmp_path):
+    results = load_results(write_experiment(tmp_path, views=("main", "selection"), seeds=(0,)))
+    paths = results.points["judged_on"].map(lambda words: "selection" in words) & (
+        results.points["criterion"] == "none"
+    )
+    points = results.points.copy()
+    points["judged_on"] = [("selection",) if path else ("target",) for path in paths]
+    assert [family.symbol for family in families(dataclasses.replace(results, points=points)).values()] == ["λ"]
 
 
 def test_without_candidates_the_table_says_so(bare):

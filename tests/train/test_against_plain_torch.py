@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import beta
 from torch.func import functional_call
 from torch.nn.functional import pad
 
@@ -14,7 +15,7 @@ from sap.clip.options import LoraOptions
 from sap.io import seed_of
 from sap.train.client import train_client
 from sap.train.examples import Examples
-from sap.train.options import TrainOptions
+from sap.train.options import DistillOptions, TrainOptions
 from tests.conftest import TINY_PREPROCESS
 
 NAME, SEED, CLASSES = "art", 3, 3
@@ -40,13 +41,26 @@ CHANGES = [
     {"lora": {"alpha": 3.0}},
     {"lora": {"targets": ("attention", "mlp_out")}},
     {"lora": {"first_block": 1}},
+    {"average": "beta"},
+    {"average": "swa"},
+    {"average": "swa", "average_start": 0.2},
+    {"margin": 0.5},
+    {"random_scale": 0.2},
+    {"orthogonal": 1.0},
+    {"pego": 0.01},
+    {"distill": {"kind": "classes"}},
+    {"distill": {"kind": "classes", "temperature": 3.0}},
+    {"distill": {"kind": "classes", "weight": 5.0}},
+    {"distill": {"kind": "random_texts", "weight": 0.1}},
+    {"distill": {"kind": "random_texts", "weight": 0.1, "texts": 3}},
 ]
 CLOSE = 2e-3  # relative distance of all factors: two orders of float32 sums, seven steps of AdamW
 FAR = 10 * CLOSE  # an option that acts moves them by more than that
 
 
 def options_of(changes: dict) -> TrainOptions:
-    return TrainOptions(**PLAIN | changes | {"lora": LoraOptions(**{"rank": 4} | changes.get("lora", {}))})
+    distill, lora = DistillOptions(**changes.get("distill", {})), LoraOptions(**{"rank": 4} | changes.get("lora", {}))
+    return TrainOptions(**PLAIN | changes | {"distill": distill, "lora": lora})
 
 
 def ours(folder, changes: dict) -> dict[str, torch.Tensor]:
@@ -69,18 +83,45 @@ def by_hand(folder, changes: dict) -> dict[str, torch.Tensor]:
     moments = {name: (torch.zeros_like(factor), torch.zeros_like(factor)) for name, factor in factors.items()}
     per_epoch = math.ceil(len(LABELS) / given.batch_size)
     total = given.epochs * per_epoch
+    iterates = [copies_of(factors)]
     for number in range(total):
         epoch, step = divmod(number, per_epoch)
         order = torch.randperm(len(LABELS), generator=generator("order", NAME, SEED, epoch))
         which = order[step * given.batch_size : (step + 1) * given.batch_size]
         pixels = moved(inputs(which), given.augment, generator("step", NAME, SEED, epoch, step))
-        weights = updated(frozen, factors, layers, given.lora)
-        features = functional_call(model.visual, weights, (pixels,))
-        logits = scale * features / features.norm(dim=1, keepdim=True) @ TEXT.T
-        logs = logits - logits.logsumexp(dim=1, keepdim=True)
+        draw = seed_of("step", NAME, SEED, epoch, step)
+        shrunk = 1.0
+        if given.random_scale is not None:
+            shrunk = given.random_scale + (1 - given.random_scale) * float(
+                torch.rand((), generator=generator("scale", draw))
+            )
+        deltas = deltas_of(factors, layers, given.lora)
+        features = unit(functional_call(model.visual, updated(frozen, deltas, shrunk), (pixels,)))
+        labels = torch.from_numpy(LABELS)[which]
+        logits = scale * features @ TEXT.T
+        apart = torch.stack([TEXT @ TEXT[label] for label in labels])
+        logs = (logits - given.margin * scale * apart).log_softmax(dim=1)
         wanted = torch.full_like(logs, given.label_smoothing / CLASSES)
-        wanted[torch.arange(len(which)), torch.from_numpy(LABELS)[which]] += 1 - given.label_smoothing
-        gradients = torch.autograd.grad(-(wanted * logs).sum(dim=1).mean(), list(factors.values()))
+        wanted[torch.arange(len(which)), labels] += 1 - given.label_smoothing
+        loss = -(wanted * logs).sum(dim=1).mean()
+        with torch.no_grad():
+            teacher = unit(model.visual(pixels))
+        if given.distill.kind == "classes":
+            hot = given.distill.temperature
+            theirs, ours = ((each / hot).log_softmax(dim=1) for each in (scale * teacher @ TEXT.T, logits))
+            loss = loss + given.distill.weight * hot**2 * (theirs.exp() * (theirs - ours)).sum(dim=1).mean()
+        if given.distill.kind == "random_texts":
+            words = torch.randint(0, 49406, (given.distill.texts, 8), generator=generator("texts", draw))
+            texts = unit(model.encode_text(torch.tensor([[49406, *row, 49407] + 14 * [0] for row in words.tolist()])))
+            moves = scale * features @ texts.T - scale * teacher @ texts.T
+            loss = loss + given.distill.weight * (moves**2).sum(dim=1).mean() / (2 * len(texts))
+        for layer in layers:
+            a = factors[f"{layer}.lora_A.default.weight"]
+            loss = loss + given.orthogonal * ((a @ a.T - torch.eye(len(a))) ** 2).sum()
+        for name, delta in deltas.items():
+            thirds = [slice(None)] if "in_proj" not in name else [slice(i * 32, i * 32 + 32) for i in range(3)]
+            loss = loss + given.pego * sum((frozen[name][rows] @ delta[rows].T).abs().sum() for rows in thirds)
+        gradients = torch.autograd.grad(loss, list(factors.values()))
         norm = torch.sqrt(sum((gradient**2).sum() for gradient in gradients))
         shrink = 1.0 if given.gradient_clip is None else min(1.0, given.gradient_clip / float(norm))
         rate = rate_of(number, total, given)
@@ -92,7 +133,32 @@ def by_hand(folder, changes: dict) -> dict[str, torch.Tensor]:
             with torch.no_grad():
                 factor.mul_(1 - rate * given.weight_decay)
                 factor.sub_(rate * first / (1 - 0.9 ** (number + 1)) / root)
-    return {name: factor.detach() for name, factor in factors.items()}
+        iterates.append(copies_of(factors))
+    return averaged(iterates, given)
+
+
+def copies_of(factors) -> dict[str, torch.Tensor]:
+    return {name: factor.detach().clone() for name, factor in factors.items()}
+
+
+def averaged(iterates: list[dict[str, torch.Tensor]], given: TrainOptions) -> dict[str, torch.Tensor]:
+    """The last iterate, the mean of those after `average_start`, or that with Beta weights; the first is the start."""
+    steps = len(iterates) - 1
+    if given.average == "beta":
+        weights = beta.pdf((np.arange(steps + 1) + 0.5) / (steps + 1), 0.5, 0.5)
+    elif given.average == "swa":
+        weights = np.arange(steps + 1) > given.average_start * steps
+    else:
+        weights = np.arange(steps + 1) == steps
+    shares = weights / weights.sum()
+    return {
+        name: sum(float(share) * iterate[name] for share, iterate in zip(shares, iterates, strict=True))
+        for name in iterates[0]
+    }
+
+
+def unit(features: torch.Tensor) -> torch.Tensor:
+    return features / features.norm(dim=1, keepdim=True)
 
 
 def generator(*names) -> torch.Generator:
@@ -118,16 +184,21 @@ def moved(pixels: torch.Tensor, kind: str, draws: torch.Generator) -> torch.Tens
     return torch.stack(found)
 
 
-def updated(frozen, factors, layers, lora: LoraOptions) -> dict[str, torch.Tensor]:
-    """The visual tower's weights, W0 + α/r · B·A where there is an update; stock peft counts out_proj twice."""
-    weights = dict(frozen)
+def updated(frozen, deltas, scale: float) -> dict[str, torch.Tensor]:
+    """The visual tower's weights, W0 + scale · ΔW where there is an update."""
+    return frozen | {name: frozen[name] + scale * delta for name, delta in deltas.items()}
+
+
+def deltas_of(factors, layers, lora: LoraOptions) -> dict[str, torch.Tensor]:
+    """Every update α/r · B·A by the name of its weight; stock peft counts out_proj twice."""
+    deltas = {}
     for layer in layers:
         path = layer.removeprefix("base_model.model.visual.").replace(".base_layer", "")
         name = f"{path}.in_proj_weight" if path.endswith(".attn") else f"{path}.weight"
         times = OUT_PROJ_TIMES if path.endswith("out_proj") else 1
         a, b = (factors[f"{layer}.lora_{side}.default.weight"] for side in "AB")
-        weights[name] = frozen[name] + times * lora.alpha / lora.rank * b @ a
-    return weights
+        deltas[name] = times * lora.alpha / lora.rank * b @ a
+    return deltas
 
 
 def rate_of(number: int, total: int, given: TrainOptions) -> float:

@@ -9,14 +9,15 @@ import torch
 
 from sap.clip import prompts
 from sap.clip.backbone import load_backbone
-from sap.clip.lora import trainable
+from sap.clip.lora import add_adapter, trainable
 from sap.clip.options import LoraOptions
 from sap.clip.prompts import prompt_features
 from sap.errors import SapError
 from sap.train import client
 from sap.train.client import train_client
 from sap.train.examples import Examples
-from sap.train.options import TrainOptions
+from sap.train.loop import accuracy
+from sap.train.options import DistillOptions, TrainOptions
 from sap.train.resume import ResumeFile
 
 OPTIONS = TrainOptions(epochs=3, batch_size=16, learning_rate=0.02, lora=LoraOptions(rank=4))
@@ -88,7 +89,16 @@ class Killed(Exception):
     pass
 
 
-CHANGES = [{}, {"lora": {"dropout": 0.3}}, {"early_stop": 2, "epochs": 5}, {"lora": {"towers": "both", "dropout": 0.3}}]
+BOTH_DROPPED = {"towers": "both", "dropout": 0.3}
+CHANGES = [
+    {},
+    {"lora": {"dropout": 0.3}},
+    {"early_stop": 2, "epochs": 5},
+    {"lora": BOTH_DROPPED},
+    {"average": "beta", "random_scale": 0.5, "distill": DistillOptions("random_texts", texts=5)},
+    {"average": "swa", "average_start": 0.2, "margin": 0.3, "orthogonal": 0.1, "pego": 0.001},
+    {"average": "beta", "random_scale": 0.5, "distill": DistillOptions("classes"), "lora": BOTH_DROPPED},
+]
 
 
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
@@ -155,6 +165,50 @@ def test_early_stopping_keeps_the_best_epoch_and_stops(train):
     assert len(accuracies) == accuracies.index(max(accuracies)) + 1 + 2
     shorter = train(options(epochs=30, early_stop=1))
     assert len(shorter.history) <= len(accuracies)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"distill": DistillOptions("classes", weight=0.0)},
+        {"distill": DistillOptions("random_texts", weight=0.0)},
+        {"random_scale": 1.0},
+        {"average": "swa", "average_start": 0.99},
+        {"average_start": 0.1},
+    ],
+    ids=str,
+)
+def test_an_option_at_its_limit_is_the_plain_training_bit_for_bit(train, changes):
+    assert same(train(), train(options(**changes)))
+
+
+def test_of_an_average_the_accuracy_is_that_of_the_uploaded_model(train, tiny_clip_folder):
+    trained = train(options(average="beta", learning_rate=0.01, epochs=1))
+    backbone = load_backbone(tiny_clip_folder)
+    adapted = add_adapter(backbone.model, LoraOptions(rank=4), 0, "art")
+    for name, factor in trainable(adapted).items():
+        factor.data.copy_(factors(trained)[name])
+    assert trained.val_accuracy == accuracy(backbone, VAL, lambda: TEXT, "auto")
+    assert trained.val_accuracy != trained.history[-1]["val_accuracy"]
+
+
+def test_an_average_keeps_many_iterates_and_early_stopping_one(train):
+    with pytest.raises(SapError, match=r"train\.early_stop keeps one epoch, and train\.average: swa many\. Set"):
+        train(options(early_stop=1, average="swa"))
+
+
+@pytest.mark.parametrize("kind", ["classes", "random_texts"])
+def test_a_heavy_distillation_holds_the_update_back(train, kind):
+    def length(distill):
+        return sum(float(factor.norm()) for name, factor in factors(train(distill)).items() if "lora_B" in name)
+
+    distill = DistillOptions(kind, weight=100.0, texts=5)
+    assert length(options(distill=distill, gradient_clip=None)) < 0.7 * length(options(gradient_clip=None))
+
+
+def test_distillation_leaves_a_frozen_factor_frozen(train):
+    trained = train(options(lora={"factors": "B"}, distill=DistillOptions("classes")))
+    assert all("lora_B" in name for name in factors(trained))
 
 
 def test_without_validation_images_training_runs_and_early_stopping_is_refused(train):

@@ -42,16 +42,16 @@ def main(args: argparse.Namespace) -> None:
     failed = []
     missing = [point for point in plan.points if point.id not in kept]
     if missing:
-        from sap.evaluate.composer import load_clients, load_composer
+        from sap.evaluate.composer import by_recipe
         from sap.progress import bar
         from sap.stages.audit.run import audit_point
 
-        composer, saved = load_composer(plan, load_clients(plan)), time.monotonic()
+        composer, saved = by_recipe(plan), time.monotonic()
         try:
             for point in bar(missing, desc="merges", unit="merge", mininterval=2):
                 names = {"point": point.id, "target": plan.target, "seed": plan.seed}
                 try:
-                    rows = [writable(row) for row in audit_point(composer, point.settings)]
+                    rows = [writable(row) for row in audit_point(composer(point.settings), point.settings)]
                 except Exception as error:
                     failed.append({"stage": "audit", **names, "error": sentence_of(error)})
                     continue

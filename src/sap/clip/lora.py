@@ -142,7 +142,7 @@ def _blocks(tower: nn.Module) -> Any:
     return blocks if blocks and isinstance(getattr(blocks[0], "attn", None), nn.MultiheadAttention) else None
 
 
-def lora_layers(adapted: PeftModel) -> Iterator[tuple[str, Any]]:
+def lora_layers(adapted: nn.Module) -> Iterator[tuple[str, Any]]:
     """(module path inside PEFT's wrapper, LoRA module) of every adapted layer; out_proj is a layer of its own."""
     for name, module in adapted.named_modules():
         if isinstance(module, LoraLayer):

@@ -60,15 +60,17 @@ def main(args: argparse.Namespace) -> None:
 
 def merge_plan(args: argparse.Namespace) -> None:
     clock = Clock()
-    from sap.evaluate.composer import load_clients, load_composer
+    from sap.evaluate.composer import by_recipe
     from sap.io import canonical
     from sap.plans import FoldPlan, read_plan
     from sap.update import save_update
 
     plan = read_plan(args.plan, FoldPlan)
     point = plan.points[0]
-    update = load_composer(plan, load_clients(plan)).merge(point.settings)
+    update = by_recipe(plan)(point.settings).merge(point.settings)
     card: dict[str, Any] = {"point": point.id, "target": plan.target, "seed": plan.seed, "clients": list(plan.clients)}
     save_update(args.out / "update.safetensors", update, {"settings": canonical(point.settings)})
-    inputs = {name: f"{folder}/adapter_model.safetensors" for name, folder in plan.clients.items()}
+    inputs = {
+        name: f"{folder}/adapter_model.safetensors" for name, folder in plan.trained_by(point.settings).clients.items()
+    }
     save_meta(args.out, clock.meta("merge", point.settings, inputs, args.code, norms=update.norms(), **card))

@@ -1,8 +1,7 @@
 """Anchor sets: public image-text pairs, drawn so that a smaller set is the beginning of a larger one.
 
 Two pools. `captions`: pairs as their source has them, whatever their words. `classes`: public images of the study's
-classes, each captioned by one of the study's prompts with its class word. Only the second is sure to hold those words:
-what an update does for a word that no caption holds, the anchors cannot see.
+classes, each captioned by one of the study's prompts with its class word. Only the second is sure to hold those words.
 """
 
 from collections import defaultdict

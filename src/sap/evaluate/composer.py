@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+import sap.finish
 import sap.merge
-import sap.prune  # noqa: F401  both imports register their methods
+import sap.prune  # noqa: F401  all three register their methods
 from sap.compose import Composer, LazyGradients, LazyTensors
 from sap.evaluate.counts import sample_count
 from sap.io import load_tensors
@@ -28,6 +29,17 @@ def load_composer(plan: FoldPlan, trained: Mapping[str, Update], backbone: "Back
     `backbone` is loaded from the plan where None is given and a point's method reads the anchors themselves.
     """
     return composers(plan, trained, backbone)({}, None)
+
+
+def by_recipe(plan: FoldPlan) -> Callable[[Mapping[str, Any]], Composer]:
+    """Gives what merges the clients of a point's recipe, from its settings; the clients of a recipe are read once."""
+
+    @cache
+    def made(recipe: str | None) -> Composer:
+        trained = plan.trained_by({"recipe": recipe} if recipe else {})
+        return load_composer(trained, load_clients(trained))
+
+    return lambda settings: made(settings.get("recipe"))
 
 
 def composers(

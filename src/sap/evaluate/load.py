@@ -4,16 +4,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sap.attack.backdoor import stamp
 from sap.clip.backbone import Backbone, load_backbone
 from sap.clip.tower import first_adapted
+from sap.compose import Composer
 from sap.data.store import open_store
 from sap.errors import SapError
 from sap.evaluate.attacked import Scenarios
-from sap.evaluate.composer import composers, statistics_of
+from sap.evaluate.composer import composers, load_composer, statistics_of
 from sap.evaluate.rows import HELD_OUT, TRIGGERED, VALIDATION, Judged, judged_on
 from sap.evaluate.runner import DomainImages, Judge
 from sap.io import load_tensors, read_meta
@@ -36,13 +38,14 @@ def load_fold(
     for judged in tests:
         if judged.images == HELD_OUT:  # the same images: what lies below the LoRA is computed once for both
             tests[judged] = tests.get(Judged(judged.domain, VALIDATION), tests[judged])
-    folders = plan.clients | plan.whole
+    folders = plan.clients | plan.whole | _recipes(plan)
     judge, trained = load_judge(plan, folders, device, batch_size, cache_activations)
-    return judge, tests, _fold(plan, trained, judge.backbone)
+    classes = tuple(read_meta(plan.classes)["settings"]["classes"])
+    return judge, tests, _fold(plan, trained, judge.backbone, classes)
 
 
-def _fold(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone) -> Fold:
-    """The clients of a plan, and what can be asked of them."""
+def _fold(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone, classes: tuple[str, ...]) -> Fold:
+    """The clients of a plan, and what can be asked of them; `classes` are their words, in label order."""
     shapes = _shapes(backbone)
 
     @cache
@@ -53,16 +56,29 @@ def _fold(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone) -> 
 
     @cache
     def without(domain: str) -> Fold:
-        return _fold(
-            replace(plan, clients={name: plan.clients[name] for name in plan.without(domain)}), trained, backbone
-        )
+        left = {name: plan.clients[name] for name in plan.without(domain)}
+        recipes = {recipe: {name: folders[name] for name in left} for recipe, folders in plan.recipes.items()}
+        return _fold(replace(plan, clients=left, recipes=recipes), trained, backbone, classes)
+
+    @cache
+    def composer(recipe: str) -> Composer:
+        own = {name: trained[f"{recipe}/{name}"] for name in plan.clients}
+        return load_composer(plan.trained_by({"recipe": recipe}), own, backbone)
 
     compose = composers(plan, trained, backbone)
     found = Scenarios(plan, trained, compose, lambda folder: _adapter(folder, shapes), public)
-    merge = lambda settings: found.merge(own_merge(settings))  # noqa: E731
-    classes = tuple(read_meta(plan.classes)["settings"]["classes"])
+
+    def merge(settings: Mapping[str, Any]) -> Update:
+        merged = own_merge(settings)
+        return composer(settings["recipe"]).merge(merged) if "recipe" in settings else found.merge(merged)
+
     asked_of = (merge, found.client, found.facts, found.anchor_loss, statistics_of(plan))
     return Fold(tuple(plan.clients), trained, *asked_of, classes, without)
+
+
+def _recipes(plan: FoldPlan) -> dict[str, str]:
+    """Folders of the clients of every recipe, as recipe/client; no name of a recipe or of a domain holds a slash."""
+    return {f"{recipe}/{name}": folder for recipe, folders in plan.recipes.items() for name, folder in folders.items()}
 
 
 def load_judge(

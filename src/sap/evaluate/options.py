@@ -14,9 +14,10 @@ class EvaluateOptions:
         "pooled-source LoRA, in-domain oracle",
     )
     candidates: tuple[str, ...] = option(
-        ("main", "path"),
+        ("path",),
         "views whose points are candidates of a selection: each is also judged on the sources' validation images, and "
-        "on each source domain's by the merge of all others; [] leaves only blocks that say judged_on: selection",
+        "on each source domain's by the merge of all others, so K clients cost K more merges; [] leaves only blocks "
+        "that say judged_on: selection",
     )
     precision: str = option(
         "auto",

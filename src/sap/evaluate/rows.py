@@ -196,8 +196,8 @@ def row_keys(plan: FoldPlan) -> dict[Name, str]:
     A key covers what the number depends on: settings, code, backbone, uploads, sample counts, gradients, test images
     (through the checksums in index.csv) and text features, each by the digest in its meta.json.
     """
-    clients = {name: _digests(folder, *UPLOAD) for name, folder in plan.clients.items()}
-    counts = {name: sample_count(folder) for name, folder in plan.clients.items()}
+    clients, counts = _uploads(plan.clients)
+    recipes = {recipe: _uploads(folders) for recipe, folders in plan.recipes.items()}
     whole = {kind: _digests(folder, *UPLOAD) for kind, folder in plan.whole.items()}
     measured = {
         stage: {
@@ -216,10 +216,14 @@ def row_keys(plan: FoldPlan) -> dict[Name, str]:
         reads |= {"features": features, "backbone": backbone}
         for read in point.reads:
             if read in ("merge", "clients"):
-                reads |= {"clients": clients, "seed": plan.seed} | ({"counts": counts} if read == "merge" else {})
+                reads["seed"] = plan.seed
+                if any("recipe" not in part for part in parts(settings)):
+                    reads |= {"clients": clients} | ({"counts": counts} if read == "merge" else {})
             else:
                 reads[read] = clients[settings["client"]] if read == "client" else whole[read]
         for part in parts(settings):
+            if "recipe" in part:
+                reads.setdefault("recipes", []).append(recipes[part["recipe"]])
             if "saliency" in part:
                 reads.setdefault("gradients", []).append(measured["gradients"][part["saliency"]])
             for kind in part.get("measured", {}).values():
@@ -236,6 +240,12 @@ def row_keys(plan: FoldPlan) -> dict[Name, str]:
                 seen["merged"] = plan.without(domain)
             keys[point.id, domain, looks] = digest(canonical(reads | seen), 16)
     return keys
+
+
+def _uploads(folders: Mapping[str, str]) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """(digests, sample counts) of the uploads in these folders, by client."""
+    digests = {name: _digests(folder, *UPLOAD) for name, folder in folders.items()}
+    return digests, {name: sample_count(folder) for name, folder in folders.items()}
 
 
 def _attack_digests(plan: FoldPlan, settings: Mapping[str, Any]) -> dict[str, Any]:

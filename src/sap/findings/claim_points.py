@@ -1,7 +1,7 @@
 """The points that the claims name, found by their settings."""
 
 from sap.report.frame import Results
-from sap.setting import ANCHORED, FIELDS
+from sap.setting import ANCHORED, FIELDS, PLAIN
 
 
 class NotTestable(Exception):
@@ -17,6 +17,7 @@ def sap_point(results: Results) -> str:
         & (points["merge"] == "mean")
         & (points["attack"] == "")
         & (points["control"] == "none")
+        & (points["recipe"] == PLAIN)
     )
     if not chosen.any():
         raise NotTestable("the main table has no mean pruned by taylor_absolute")
@@ -39,9 +40,10 @@ def variant(results: Results, point: str, what: str, **changes: object) -> str:
 
 
 def find(results: Results, what: str, **settings: object) -> str:
-    """The first clean merge point with these settings; NotTestable where the experiment has none."""
+    """The first clean merge of the plain trainings with these settings; NotTestable where the experiment has none."""
     points = results.points
     chosen = (points["kind"] == "merge") & (points["attack"] == "") & points["judged_on"].map(bool)
+    chosen &= points["recipe"] == PLAIN
     for name, value in settings.items():
         chosen &= points[name].isna() if value is None or value != value else points[name] == value
     if not chosen.any():

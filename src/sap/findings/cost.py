@@ -16,7 +16,12 @@ NOTES = (
     "resident set on a CPU, the allocator's peak on a GPU. Upload: what one client sends, once.",
     "Evaluation: seconds of one point on one domain, inside a process that serves many points.",
 )
-TRAINEES = {"client": "client training", "pooled": "pooled-source training", "oracle": "oracle training"}
+TRAINEES = {
+    "client": "client training",
+    "pooled": "pooled-source training",
+    "oracle": "oracle training",
+    "recipe": "client training, by recipes",
+}
 PER_CLIENT = {"score_client": "saliency of one client", "measure": "statistics of one client"}
 EVALUATED = {"merge": "evaluation, merged"}
 COLUMNS = [
@@ -35,7 +40,7 @@ def cost_frame(results: Results) -> pd.DataFrame:
     for kind, stage in TRAINEES.items():
         jobs = results.trainings[results.trainings["kind"] == kind]
         if len(jobs):
-            upload = jobs["upload_bytes"].mean(skipna=False) if kind == "client" else None
+            upload = jobs["upload_bytes"].mean(skipna=False) if kind in ("client", "recipe") else None
             samples = jobs["sample_count"].mean(skipna=False)
             records.append(_stage(stage, jobs) | {"upload_bytes": upload, "samples": samples, "device": _device(jobs)})
     for stage, name in PER_CLIENT.items():
@@ -69,7 +74,7 @@ def cost_table(results: Results) -> Table:
 def is_measured(stage: str, column: str) -> bool:
     """True where a stage has this cost at all: only then an absent value is a missing one."""
     if column == "upload_bytes":
-        return stage == TRAINEES["client"]
+        return stage in (TRAINEES["client"], TRAINEES["recipe"])
     if column == "samples":
         return stage in TRAINEES.values()
     return column == "seconds" or not stage.startswith("evaluation")

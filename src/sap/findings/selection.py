@@ -153,7 +153,7 @@ def selection_table(results: Results) -> Table:
 
 
 def _families(results: Results) -> Iterator[Family]:
-    points = _candidates(results)
+    points, largest_family = _candidates(results), 1
     merges = points[(points["kind"] == "merge") & (points["control"] == "none") & ~points["prune_ratio"].eq(0)]
     for setting, symbol, fixed in (("scale", "λ", 1.0), ("prune_ratio", "ρ", 0.5)):
         left = merges if setting == "scale" else merges[merges["criterion"] != "none"]
@@ -161,10 +161,11 @@ def _families(results: Results) -> Iterator[Family]:
             values = twins(left, left.index[0], setting).astype(float).sort_values(kind="stable")
             left = left.drop(values.index)
             if len(values) > 1:
+                largest_family = max(largest_family, len(values))
                 at = next(iter(values.index[values == fixed]), None)
                 name = str(points.loc[at or values.index[-1], "label"])
                 yield Family(name, symbol, tuple(values.index), tuple(values), at)
-    if len(points) > 1:
+    if largest_family < len(points):  # else it would be that family once more
         norms = results.norms.groupby("point").mean()
         sizes = points.index.map(lambda point: 0.0 if points.loc[point, "kind"] == "zero_shot" else norms.get(point))
         order = np.argsort(np.nan_to_num(np.array(sizes, float), nan=np.inf), kind="stable")

@@ -39,7 +39,7 @@ class Asked(Clients):
 
         def points_of(chosen: Mapping[str, Block]) -> list[Point]:
             saliency, measured = (cache(partial(self.id, stage)) for stage in ("score_client", "measure"))
-            return expand(chosen, known, saliency, measured, names)
+            return expand(chosen, known, saliency, measured, names, cache(self.recipe_id))
 
         points, left_out = list[Point](), list[tuple[Point, str]]()
         for point in points_of(blocks):

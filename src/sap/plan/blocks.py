@@ -13,11 +13,11 @@ from sap.combinations import unshared_factor
 from sap.config import validate, with_defaults
 from sap.data.sources import PAIRS
 from sap.errors import SapError
-from sap.needs import ANCHORS, from_source
+from sap.needs import ANCHORS, STATISTICS, from_source
 from sap.plan.overlays import SHIPPED
 from sap.plan.schema import schema
 from sap.registry import unknown
-from sap.setting import CLASSES, SWEPT
+from sap.setting import CLASSES, PLAIN, SWEPT
 
 Block = Mapping[str, Any]
 MOVED = {  # what stood in `views` once -> what says it now
@@ -29,7 +29,7 @@ MOVED = {  # what stood in `views` once -> what says it now
 }
 
 
-_CALLED = {"merge": "merge method", "attacks": "attack", "kinds": "kind of model"}
+_CALLED = {"merge": "merge method", "attacks": "attack", "finishes": "finish", "kinds": "kind of model"}
 
 
 def resolved_blocks(points: Any) -> dict[str, Block]:
@@ -87,6 +87,10 @@ def _resolved(block: Any, where: str) -> Block:
         attack if attack == "none" else _named(attack, "attacks", "kind", f"{where}.attack")
         for attack in filled["attack"]
     ]
+    filled["finish"] = [
+        finish if finish == "none" else _named(finish, "finishes", "method", f"{where}.finish")
+        for finish in filled["finish"]
+    ]
     known = ["none", *schema()["$defs"]["criteria"]]
     for criterion in filled["criterion"]:
         if criterion not in known:
@@ -99,7 +103,8 @@ def _resolved(block: Any, where: str) -> Block:
 def _named(given: Any, where: str, key: str, path: str) -> dict[str, Any]:
     """`ties` or {method: ties, density: 0.2} -> the method with all its options, checked against its declaration.
 
-    `where` names the declarations ($defs of the schema): `merge`, or `attacks` or `kinds`, where `key` is `kind`.
+    `where` names the declarations ($defs of the schema): `merge` or `finishes`, or `attacks` or `kinds`, where `key` is
+    `kind`.
     """
     given = {key: given} if isinstance(given, str) else dict(given)
     if key not in given:
@@ -131,6 +136,11 @@ def _unserved(block: Block, inside: bool = False) -> Iterator[str]:
     for name in SWEPT if "merge" not in kinds[kind]["reads"] else ():
         if block[name] != defaults[name]:
             yield f".{name} is a setting of a merge, and {kind} reads none. Leave it out."
+    trained = block["recipe"] != [PLAIN]
+    if trained and (block["attack"] != ["none"] or block["stages"]):
+        yield f".recipe: attacks and other stages see plain clients, got {block['recipe']}. Leave one of them out."
+    if trained and "clients" in kinds[kind]["reads"]:
+        yield f".recipe: {kind} reads the plain clients' uploads beside the merge. Leave it out."
     for number, other in enumerate(block["beside"]):
         for name in ("attack", "views", "judged_on", "stages", "label", "seeds"):
             if other[name] != defaults[name]:
@@ -146,6 +156,16 @@ def _unread(block: Block, settings: Mapping[str, Any]) -> Iterator[str]:
     methods, criteria = schema()["$defs"]["merge"], schema()["$defs"]["criteria"]
     named = [criteria[name] for name in block["criterion"] if name != "none"]
     named += [methods[merge["method"]] for merge in block["merge"]]
+    recipes = {PLAIN: settings["train"], **settings["recipes"]}
+    for name in block["recipe"]:
+        if name not in recipes:
+            yield f".recipe: {unknown('recipe', name, list(recipes))}"
+    needs = {need for declared in named for need in declared["needs"]}
+    if block["recipe"] != [PLAIN] and (read := from_source(ANCHORS, needs) + from_source(STATISTICS, needs)):
+        yield (
+            f".recipe: {', '.join(read)} of clients is computed for plain clients alone, and this block's methods read "
+            "it. Leave recipe out, or merge by a method that reads uploads only."
+        )
     anchors, sizes = settings["anchors"], settings["anchors"]["sizes"]
     if any(from_source(ANCHORS, declared["needs"]) for declared in named):
         for size in (size for size in block["anchor_size"] if size not in sizes):
@@ -160,8 +180,9 @@ def _unread(block: Block, settings: Mapping[str, Any]) -> Iterator[str]:
     for number, other in enumerate(block["beside"]):
         yield from (f".beside[{number}]{problem}" for problem in _unread(other, settings))
     for merge in block["merge"]:
-        if problem := unshared_factor(merge, settings["train"]["lora"]):
-            yield f": {problem}"
+        for name in block["recipe"]:
+            if name in recipes and (problem := unshared_factor(merge, recipes[name]["lora"])):
+                yield f": {problem}"
     for attack in block["attack"]:
         target = attack != "none" and attack.get("target_class")
         if target and target not in settings["data"]["classes"]:

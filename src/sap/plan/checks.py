@@ -104,17 +104,33 @@ def check_images(settings: Settings) -> None:
 
 
 def check_training(settings: Settings) -> None:
-    """LoRA that does not fit the backbone, and an early stop that sees no image."""
-    train, lora, backbone = settings["train"], settings["train"]["lora"], settings["backbone"]
+    """Of `train` and every recipe: LoRA that does not fit the backbone, and options that cannot be together."""
+    for where, train in {"train": settings["train"], **_named_recipes(settings)}.items():
+        _check_training(settings, train, where)
+
+
+def _named_recipes(settings: Settings) -> dict[str, Settings]:
+    return {f"recipes.{name}": train for name, train in settings["recipes"].items()}
+
+
+def _check_training(settings: Settings, train: Settings, where: str) -> None:
+    lora, backbone = train["lora"], settings["backbone"]
     if train["early_stop"] is not None and settings["data"]["split"]["val"] == 0:
-        raise SapError("train.early_stop needs validation images, and data.split.val is 0. Raise it or set null.")
+        raise SapError(f"{where}.early_stop needs validation images, and data.split.val is 0. Raise it or set null.")
+    if train["early_stop"] is not None and train["average"] != "none":
+        raise SapError(
+            f"{where}.early_stop keeps one epoch, and {where}.average: {train['average']} many. Set early_stop to null "
+            "or average to none."
+        )
+    if train["orthogonal"] and lora["factors"] == "B":
+        raise SapError(f"{where}.orthogonal acts on A, and {where}.lora.factors: B freezes A. Set orthogonal to 0.")
     if lora["towers"] == "both":
         raise SapError(
-            "train.lora.towers: both trains clients that nothing can score, because anchor gradients exist for the "
+            f"{where}.lora.towers: both trains clients that nothing can score, because anchor gradients exist for the "
             "visual tower only. Set it to visual; evidence.towers: true compares the towers."
         )
     if lora["dropout"] and lora["targets"] == ["attention"]:
-        raise SapError("train.lora.dropout acts on MLP layers only, and train.lora.targets has none. Set it to 0.")
+        raise SapError(f"{where}.lora.dropout acts on MLP layers only, and {where}.lora.targets has none. Set it to 0.")
     if backbone["kind"] == "scratch":
         scratch, size = backbone["scratch"], input_of(settings)["size"]
         if scratch["patch_size"] > size:
@@ -130,11 +146,11 @@ def check_training(settings: Settings) -> None:
     width, layers = tower_of(settings)
     if width is not None and lora["rank"] > width:
         raise SapError(
-            f"train.lora.rank must be at most the tower's width {width}, got {lora['rank']}. Choose a smaller rank."
+            f"{where}.lora.rank must be at most the tower's width {width}, got {lora['rank']}. Choose a smaller rank."
         )
     if layers is not None and lora["first_block"] >= layers:
         raise SapError(
-            f"train.lora.first_block must be below the tower's {layers} blocks, got {lora['first_block']}. "
+            f"{where}.lora.first_block must be below the tower's {layers} blocks, got {lora['first_block']}. "
             "Choose a smaller one."
         )
 

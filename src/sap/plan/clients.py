@@ -1,18 +1,21 @@
-"""Who is trained for a study: the clients, both ceilings, clients under attack, clients with LoRA on both towers."""
+"""Who is trained for a study: the clients, both ceilings, and clients that train otherwise: under attack, by a recipe,
+with LoRA on both towers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sap.errors import SapError
 from sap.io import canonical
 from sap.plan.fields import corruption_fields, trainee_fields
+from sap.plan.ids import make_id
 from sap.plan.points import Point, both_seeds
 from sap.plan.schema import schema
 from sap.plan.stage import Identity, Stage, identity
 from sap.plan.trainees import Trainee
 from sap.plans import parts
 from sap.registry import unknown
+from sap.setting import PLAIN
 
 
 class Clients:
@@ -78,6 +81,19 @@ class Clients:
         """A client as an attack on its labels or images makes it train."""
         return self._trainee(name, self.client(name).parts, corruption=attack, kind="poisoned")
 
+    def trained_by(self, recipe: str, name: str) -> Trainee:
+        """A client as a recipe trains it; `plain` is the client itself."""
+        client = self.client(name)
+        if recipe == PLAIN:
+            return client
+        corruption = corruption_fields(self.settings, name)
+        return self._trainee(name, client.parts, corruption, kind="recipe", recipe=recipe)
+
+    def recipe_id(self, recipe: str) -> str:
+        """Names a recipe's trainings of all clients."""
+        trained = [[client.name, self.trained_by(recipe, client.name).train_id] for client in self.clients]
+        return make_id(recipe, {"clients": trained})
+
     @cached_property
     def both_towers(self) -> tuple[Trainee, ...]:
         """The clients with LoRA on the text tower, too, where the config asks for that comparison."""
@@ -114,9 +130,17 @@ class Clients:
         wanted += [self.oracle(target) for target in self.targets if "oracle" in kinds or headroom]
         wanted += self.both_towers
         found: dict[Trainee, frozenset[int] | None] = dict.fromkeys(wanted)
-        for (trainee, _, _), seeds in self._poisoned.items():
-            found.setdefault(trainee, seeds)
+        for trainee, seeds in self._at_some_seeds():
+            found[trainee] = both_seeds(found.get(trainee, frozenset()), seeds)
         return found
+
+    def _at_some_seeds(self) -> Iterator[tuple[Trainee, frozenset[int] | None]]:
+        """Who is trained for points that may ask for some seeds alone: poisoned clients, and clients by recipes."""
+        for (trainee, _, _), seeds in self._poisoned.items():
+            yield trainee, seeds
+        for point in self.points:
+            for recipe in point.recipes:
+                yield from ((self.trained_by(recipe, client.name), point.seeds) for client in self.clients)
 
     @cached_property
     def _poisoned(self) -> dict[tuple[Trainee, str, str], frozenset[int] | None]:
@@ -144,10 +168,11 @@ class Clients:
         corruption: Mapping[str, Any] | None = None,
         towers: str | None = None,
         kind: str = "client",
+        recipe: str | None = None,
     ) -> Trainee:
-        fields = trainee_fields(self.settings, parts, corruption, towers)
+        fields = trainee_fields(self.settings, parts, corruption, towers, recipe)
         # One domain is named by the path already; several must be in the id.
         counted = fields | {"parts": fields["parts"] if len(parts) > 1 else None}
-        slug = f"{self.settings['data']['name']}-r{self.settings['train']['lora']['rank']}"
+        slug = f"{self.settings['data']['name']}-r{fields['train']['lora']['rank']}"
         made = identity(slug, counted, data=self.id("prepare_domain"), classes=self.id("embed_classes"))
         return Trainee(name, parts, Identity(made.id, fields), kind)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sap.train.options import acting
+
 Settings = Mapping[str, Any]
 
 
@@ -11,13 +13,15 @@ def trainee_fields(
     parts: tuple[tuple[str, int | None], ...],
     corruption: Settings | None = None,
     towers: str | None = None,
+    recipe: str | None = None,
 ) -> dict[str, Any]:
-    """train_client: the partition counts where a domain is shared. `towers` replaces train.lora.towers."""
-    train = settings["train"]
+    """train_client: the partition counts where a domain is shared, options of `train` where they act. `towers` replaces
+    train.lora.towers, `recipe` the whole of `train`."""
+    train = settings["recipes"][recipe] if recipe else settings["train"]
     if towers:
         train = {**train, "lora": {**train["lora"], "towers": towers}}
     return {
-        "train": train,
+        "train": acting(train),
         "parts": [{"domain": domain, "index": index} for domain, index in parts],
         "partition": settings["partition"] if any(index is not None for _, index in parts) else None,
         "corruption": corruption,

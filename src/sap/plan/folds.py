@@ -33,6 +33,7 @@ class Asked:
     reads: frozenset[str]
     gradients: tuple[Gradient, ...]
     measured: tuple[Statistic, ...]
+    recipes: tuple[str, ...]
     attacked: tuple[tuple[str, str], ...]  # (client, attack as canonical JSON), each once
 
 
@@ -60,6 +61,7 @@ def asked_of(study: Study, points: list[Point]) -> Asked:
         frozenset(read for point in listed for read in point.reads),
         tuple(dict.fromkeys(gradient for point in points for gradient in point.gradients)),
         tuple(dict.fromkeys(kind for point in points for kind in point.measured)),
+        tuple(dict.fromkeys(recipe for point in points for recipe in point.recipes)),
         tuple(
             dict.fromkeys((name, canonical(point.settings["attack"])) for point in points for name in point.attackers)
         ),
@@ -127,6 +129,10 @@ def fold_plan(study: Study, target: str, seed: int, asked: Asked, kind: type[Fol
             for measured in asked.measured
         },
         poisoned=_poisoned(study, seed, asked),
+        recipes={
+            recipe: {client.name: study.trained_by(recipe, client.name).folder(seed) for client in sources}
+            for recipe in asked.recipes
+        },
         patch_size=patches.pop() if patches else 0.0,  # all backdoors share it
         public=public if reads_anchors else None,
         **more,
@@ -147,9 +153,9 @@ def _poisoned(study: Study, seed: int, asked: Asked) -> dict[str, dict[str, str]
 
 
 def point_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Code behind a point's row: reading and judging, its own kind, attack, method and criterion, not the others.
+    """Code behind a point's row: reading and judging, its own kind, attack, method, criterion and finish, no other.
 
-    No import leads to those four: their registries are filled by scanning a folder.
+    No import leads to those five: their registries are filled by scanning a folder.
     """
     defs = schema()["$defs"]
     modules = ["sap.evaluate.load", "sap.evaluate.judging"]
@@ -160,5 +166,6 @@ def point_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
         if "merge" in part:
             modules.append(defs["merge"][part["merge"]["method"]]["module"])
             criterion = part.get("criterion", "none")
+            modules += [defs["finishes"][part["finish"]["method"]]["module"]] if "finish" in part else []
             modules += [] if criterion == "none" else [defs["criteria"][criterion]["module"]]
     return tuple(dict.fromkeys(modules))

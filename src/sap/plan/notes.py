@@ -10,7 +10,8 @@ FEWEST_STEPS = 20  # below, an adapter has hardly left its start
 def notes(study: Study) -> list[str]:
     """Sentences in this order; none where there is nothing to say."""
     left_out = [f"{point.label}, a row of config.yaml, is left out: {reason}" for point, reason in study.left_out]
-    return [*left_out, *_short_trainings(study), *_trained_for_headroom(study), *_absent_beds(study)]
+    trainings = [*_short_trainings(study), *_soft_labels(study), *_trained_for_headroom(study)]
+    return [*left_out, *trainings, *_absent_beds(study)]
 
 
 def steps_of(study: Study) -> dict[str, int]:
@@ -33,6 +34,18 @@ def _short_trainings(study: Study) -> list[str]:
         f"{', '.join(short)}: about {least if least == most else f'{least} to {most}'} steps of training each, fewer "
         f"than {FEWEST_STEPS}, so that adapters may hardly leave their start. Raise train.epochs or lower "
         "train.batch_size."
+    ]
+
+
+def _soft_labels(study: Study) -> list[str]:
+    trainings = {"train": study.settings["train"]}
+    trainings |= {f"recipes.{name}": train for name, train in study.settings["recipes"].items()}
+    soft = [f"{where}.label_smoothing" for where, train in trainings.items() if train["label_smoothing"]]
+    if not soft:
+        return []
+    return [
+        f"{' and '.join(soft)} above 0: clients that are trained to be unsure lose more by a merge (DisTaC, ICLR "
+        "2026). Set it to 0, unless that loss is the question."
     ]
 
 

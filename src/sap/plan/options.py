@@ -9,7 +9,7 @@ from sap.evaluate.options import EvaluateOptions
 from sap.measure.options import MeasureOptions
 from sap.train.options import TrainOptions
 
-VIEWS = ("main", "sweep", "ablation", "path", "control", "draws", "selection", "attack")
+VIEWS = ("main", "sweep", "ablation", "path", "control", "draws", "selection", "attack", "recipes")
 JUDGED_ON = ("target", "clients", "selection", "everyone")
 
 
@@ -84,6 +84,9 @@ class Config:
     corruption: CorruptionOptions = option(CorruptionOptions(), "wrong labels of chosen clients")
     backbone: BackboneOptions = option(BackboneOptions(), "the frozen CLIP")
     train: TrainOptions = option(TrainOptions(), "local training")
+    recipes: dict[str, dict] = option(
+        {}, "other trainings by name: what each says differently from `train`; points choose one by `recipe`"
+    )
     anchors: AnchorOptions = option(AnchorOptions(), "the server's public image-text pairs")
     statistics: MeasureOptions = option(MeasureOptions(), "Grams and Fisher information, for methods that need them")
     evaluate: EvaluateOptions = option(EvaluateOptions(), "who is judged, on what")

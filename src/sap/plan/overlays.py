@@ -29,13 +29,13 @@ def read_config(
     """
     above: dict[str, Any] = {}
     for path in overlays:
-        above = _merged(above, _read(path))
-    return with_values(_merged(_read(base or base_config()), above), values)
+        above = merged(above, _read(path))
+    return with_values(merged(_read(base or base_config()), above), values)
 
 
 def on_shipped(config: Mapping[str, Any]) -> dict[str, Any]:
     """`config` as an overlay on the shipped one: what a workflow gives its module."""
-    return _merged(_read(SHIPPED), config)
+    return merged(_read(SHIPPED), config)
 
 
 def _read(path: str | Path) -> Mapping[str, Any]:
@@ -53,7 +53,7 @@ def with_values(config: Mapping[str, Any], values: Sequence[str]) -> dict[str, A
 
     Snakemake reads them, too, but leaves every number inside a list or mapping a text; what it merged is replaced here.
     """
-    merged = dict(config)
+    found = dict(config)
     for given in values:
         key, _, text = given.partition("=")
         try:
@@ -63,16 +63,17 @@ def with_values(config: Mapping[str, Any], values: Sequence[str]) -> dict[str, A
                 f"--config {given}: what follows the = is no YAML ({error}). Write it as in a config file, such as "
                 "--config 'train={epochs: 3}'."
             ) from error
-        merged = _merged(merged, {key: value})
-    return merged
+        found = merged(found, {key: value})
+    return found
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`below` with `above` on top: mappings merge, anything else replaces."""
+    found = dict(below)
     for key, value in above.items():
         if isinstance(value, Mapping):
-            old = merged.get(key)
-            merged[key] = _merged(old if isinstance(old, Mapping) else {}, value)
+            old = found.get(key)
+            found[key] = merged(old if isinstance(old, Mapping) else {}, value)
         else:
-            merged[key] = value
-    return merged
+            found[key] = value
+    return found

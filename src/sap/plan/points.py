@@ -54,6 +54,11 @@ class Point:
         return tuple(self.settings.get("attackers", ()))
 
     @property
+    def recipes(self) -> list[str]:
+        """By which recipes the clients train that the point merges; none where all are plain."""
+        return list(dict.fromkeys(part["recipe"] for part in parts(self.settings) if "recipe" in part))
+
+    @property
     def gradients(self) -> list[Gradient]:
         """Which gradients the point reads."""
         return [gradient_of(part) for part in parts(self.settings) if "alignment" in part]
@@ -70,14 +75,16 @@ def expand(
     saliency_id: Callable[[Gradient], str],
     measure_id: Callable[[Statistic], str],
     clients: Sequence[str] = (),
+    recipe_id: Callable[[str], str] = str,
 ) -> list[Point]:
     """Points of all blocks (see `sap.plan.blocks`), each once, in an order in which neighbours share work.
 
-    `known` holds the declarations of all `merge` methods and `criteria` (the schema's $defs); `saliency_id` names the
-    gradients, which chains a point to its anchors; `measure_id` names the statistics
-    of a (kind, source); `clients` are those that `attackers: each` stands for. Fields that cannot matter (the anchors
-    of a random mask) are left out of the settings, so that equal points have equal ids; what blocks say
-    of one point is joined. Every pruned point of the main table gets its shrinkage control.
+    `known` holds the declarations of all `merge` methods, `criteria` and `finishes` (the schema's $defs); `saliency_id`
+    names the gradients, which chains a point to its anchors; `measure_id` names the
+    statistics of a (kind, source); `clients` are those that `attackers: each` stands for; `recipe_id` names the
+    trainings of a recipe, which chains a point to them. Fields that cannot matter (the anchors of a random mask) are
+    left out of the settings, so that equal points have equal ids; what blocks say of one point is joined. Every pruned
+    point of the main table gets its shrinkage control.
     """
     found: dict[str, Point] = {}
 
@@ -90,6 +97,8 @@ def expand(
         settings = _settings(chosen, known)
         if "alignment" in settings:
             settings["saliency"] = saliency_id(gradient_of(settings))
+        if "recipe" in settings:
+            settings["trained"] = recipe_id(settings["recipe"])
         return settings
 
     def served(where: str, block: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,6 +207,10 @@ def describe(settings: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     merge = dict(settings["merge"])
     text = merge.pop("method")
     text += _special(merge, known["merge"][text])
+    if "finish" in settings:
+        finish = dict(settings["finish"])
+        name = finish.pop("method")
+        text += f" → {name}{_special(finish, known['finishes'][name])}"
     if settings["criterion"] != "none":
         text = f"{settings['criterion']} ρ={_short(settings['prune_ratio'])} → {text}"
     return ", ".join([text, *words(settings)])
@@ -244,8 +257,10 @@ def _settings(values: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, 
 
 def _slug(settings: Mapping[str, Any]) -> str:
     words = [settings["attack"]["kind"]] if "attack" in settings else []
+    words += [settings["recipe"]] if "recipe" in settings else []
     words += [settings["kind"]] if settings["kind"] != "merge" else []
     words += [settings["merge"]["method"]] if "merge" in settings else []
+    words += [settings["finish"]["method"]] if "finish" in settings else []
     if settings.get("criterion", "none") != "none":
         words += [settings["criterion"], f"r{_short(settings['prune_ratio'])}"]
     return "-".join(words)

@@ -84,11 +84,14 @@ def _shown(point: Point) -> Shown:
 
 
 def _name_and_kind(study: Study, trainee: Trainee) -> dict[str, str]:
-    """The poisoned are called by client and attack, whoever else is trained in the same way."""
+    """The poisoned are called by client and attack, whoever else is trained in the same way; others by their recipe."""
     declared = schema()["$defs"]["attacks"]
     for poisoned, name, attack in study.poisoned_clients:
         if poisoned == trainee:
             return {"name": f"{name}, {attack_of({'attack': json.loads(attack)}, declared)}", "kind": "poisoned"}
+    if trainee.kind == "recipe":
+        recipe = next(name for name in study.settings["recipes"] if study.trained_by(name, trainee.name) == trainee)
+        return {"name": f"{trainee.name}, recipe {recipe}", "kind": trainee.kind}
     return {"name": trainee.name, "kind": trainee.kind}
 
 

@@ -11,6 +11,7 @@ from sap.plan import checks
 from sap.plan.blocks import check_blocks, resolved_blocks
 from sap.plan.code import version_of
 from sap.plan.datasets import check_required, classes_of, domains_of
+from sap.plan.recipes import resolved_recipes
 from sap.plan.schema import schema
 from sap.registry import unknown
 
@@ -25,6 +26,7 @@ def load_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     points = values.pop("points", [])
     validate(values, schema())
     settings = with_defaults(values, schema()) | {"points": resolved_blocks(points)}
+    settings["recipes"] = resolved_recipes(settings["recipes"], settings["train"])
     check_required(settings)
     settings["data"]["domains"] = domains_of(settings["data"])
     settings["data"]["classes"] = classes_of(settings["data"])
@@ -42,6 +44,9 @@ def _check_names(settings: Mapping[str, Any]) -> None:
     duplicates = {seed for seed in settings["seeds"] if settings["seeds"].count(seed) > 1}
     if duplicates:
         raise SapError(f"seeds must differ from one another, got {sorted(duplicates)} more than once.")
+    odd = [name for name in settings["beds"] if name == settings["experiment"] or settings["beds"].count(name) > 1]
+    if odd:
+        raise SapError(f"beds must name other experiments, each once, got {settings['beds']}. Leave out {odd[0]}.")
     needs = {"pretrained": ("model", "pretrained"), "checkpoint": ("checkpoint",), "scratch": ()}
     backbone = settings["backbone"]
     if backbone["kind"] == "pretrained":

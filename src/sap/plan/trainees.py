@@ -10,7 +10,7 @@ NOBODY = "none"  # the target of the fold in which every domain has a client and
 
 @dataclass(frozen=True)
 class Trainee:
-    """Whatever is trained. `kind`: client, pooled, oracle, towers or poisoned, of whoever asks first."""
+    """Whatever is trained. `kind`: client, pooled, oracle, towers, poisoned or recipe, of whoever asks first."""
 
     name: str
     parts: tuple[tuple[str, int | None], ...]  # (domain, which of its clients; None is the whole domain)

@@ -14,7 +14,7 @@ from sap.evaluate.rows import name_of
 from sap.failures import handed_back
 from sap.io import canonical, read_meta, sealed_rows, verified
 from sap.plans import ReportPlan, Shown, Training, parts
-from sap.setting import CAPTIONS, FIELDS
+from sap.setting import CAPTIONS, FIELDS, PLAIN
 
 ATTACK_FACTS = ["attacker_weight", "attacker_norm", "attacker_kept", "honest_kept"]
 ROW_COLUMNS = [
@@ -22,21 +22,11 @@ ROW_COLUMNS = [
     "parameters", "uploaded", "seconds", "index",
     "predictions", "shard", "anchor_loss", *ATTACK_FACTS,
 ]  # fmt: skip
-SETTING_COLUMNS = [name for name in FIELDS if name not in ("merge", "attack", "attackers")]
+SETTING_COLUMNS = [name for name in FIELDS if name not in ("merge", "finish", "attack", "attackers")]
 _SHOWN = (
-    "attack",
-    "attackers",
-    "seeds",
-    "label",
-    "group",
-    "images",
-    "adapters",
-    "views",
-    "judged_on",
-    "stages",
-    "needs",
+    "attack", "attackers", "seeds", "label", "group", "images", "adapters", "views", "judged_on", "stages", "needs",
     "family",
-)
+)  # fmt: skip
 POINT_COLUMNS = [*_SHOWN, "kind", "client", "served", "merge", "merge_key", *SETTING_COLUMNS]
 AUDIT_COLUMNS = [
     "point", "target", "seed", "layer", "coefficients", "unexplained", "cross", "denominator", "norm_ratio", "energy",
@@ -52,16 +42,17 @@ def points(points: Sequence[Shown]) -> pd.DataFrame:
     """One row per planned point, indexed by id (POINT_COLUMNS)."""
     spread: dict[str, set[str]] = {}
     for point in points:
-        merge = point.settings.get("merge")
+        merge = _merged(point.settings)
         if merge:
             spread.setdefault(merge["method"], set()).add(canonical(merge))
     records = []
     for point in points:
         settings = point.settings
-        merge = settings.get("merge")
+        merge = _merged(settings)
         record = {name: settings.get(name) for name in ("kind", "client", *SETTING_COLUMNS)}
         if "merge" in settings:
             record["control"] = record["control"] or "none"  # a plan leaves out what cannot matter
+            record["recipe"] = record["recipe"] or PLAIN
             if not record["prune_ratio"]:
                 record["criterion"] = "none"  # nothing is cut, whatever would have ranked the entries
         if "alignment" in settings:
@@ -80,6 +71,15 @@ def points(points: Sequence[Shown]) -> pd.DataFrame:
         )
     index = pd.Index([point.id for point in points], name="point", dtype=object)
     return pd.DataFrame(records, index=index, columns=POINT_COLUMNS, dtype=object)
+
+
+def _merged(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What merged the clients, the finish included: whoever looks for a plain merge finds no finished one."""
+    if "finish" not in settings:
+        return settings.get("merge")
+    merge, finish = settings["merge"], settings["finish"]
+    options = {f"{finish['method']} {name}": value for name, value in finish.items() if name != "method"}
+    return {**merge, **options, "method": f"{merge['method']} → {finish['method']}"}
 
 
 def _merge_label(merge: Mapping[str, Any], with_options: bool) -> str:

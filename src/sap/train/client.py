@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
 from sap.cli import TERMINATED
@@ -19,10 +18,13 @@ from sap.errors import SapError
 from sap.io import seed_of
 from sap.progress import bar
 from sap.train.augment import augment
+from sap.train.averaging import iterate_weight, take_iterate
 from sap.train.examples import Examples
-from sap.train.loop import accuracy, learning_rate, logits_of, texts_of
+from sap.train.loop import accuracy, learning_rate, texts_of
+from sap.train.objective import Objective
 from sap.train.options import TrainOptions
 from sap.train.resume import ResumeFile, catch_sigterm
+from sap.train.scaling import draw_scale, scaled_update
 
 Row = dict[str, Any]
 
@@ -36,12 +38,14 @@ class Counters:
     start_accuracy: float | None = None  # of the frozen backbone on the validation images
     best_epoch: int = 0
     best_accuracy: float = -1.0
+    averaged: float = 0.0  # weight of the iterates that are in the average
     history: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The PEFT model (the last epoch's adapter, or the best one's with early stopping) and how it got there.
+    """The PEFT model (the last epoch's adapter, the best one's with early stopping, or the average of iterates) and how
+    it got there.
 
     A history row is {"epoch", "loss", "val_accuracy", "learning_rate", "seconds", "images_per_second"}; accuracies are
     shares 0-1, None without validation images.
@@ -73,21 +77,27 @@ def train_client(
     on_epoch: Callable[[list[Row]], None] = lambda history: None,
     prompts: torch.Tensor | None = None,
 ) -> Trained:
-    """Minimise the cross-entropy of logit_scale · cos(v, t_c) against frozen text features (C,E) over a LoRA update.
+    """Minimise the objective (sap.train.objective) against frozen text features (C,E) over a LoRA update.
 
     With train.lora.towers `both`, t_c are the features of `prompts`, tokens (C,T,L) of the classes in their templates,
-    and every step computes them anew; `text_features` are then those of the frozen backbone, and are not read.
+    and every step computes them anew; `text_features` are then those of the frozen backbone, which only the
+    distillation of classes reads.
 
     The adapter is injected into `backbone.model` in place. Order, augmentation and dropout are drawn from
     (trainee, seed, epoch, step). With `resume`, the state is saved after every epoch, and at SIGTERM after the running
     step, followed by exit status 143; the next call with the same identity ends with bit-identical factors.
 
-    Raises SapError for a loss or a factor that is not finite, for early stopping without validation images, and for
-    both towers without prompts.
+    Raises SapError for a loss or a factor that is not finite, for early stopping without validation images or with an
+    average of iterates, and for both towers without prompts.
     """
     if options.early_stop is not None and not len(val):
         raise SapError(
             f"train.early_stop needs validation images, {trainee} has none. Raise data.split.val or set it to null."
+        )
+    if options.early_stop is not None and options.average != "none":
+        raise SapError(
+            f"train.early_stop keeps one epoch, and train.average: {options.average} many. Set early_stop to null or "
+            "average to none."
         )
     if options.lora.towers == "both" and prompts is None:
         raise SapError(f"train.lora.towers: both needs the class prompts, {trainee} has none. Embed the classes first.")
@@ -102,20 +112,27 @@ def train_client(
     optimizer = torch.optim.AdamW(
         factors.values(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
     )
+    objective = Objective(backbone, adapted, options, texts, text_features)
     counters, loss_sum = Counters(), torch.zeros((), device=backbone.device)
-    best: dict[str, torch.Tensor] = {}
-    state = resume.load() if resume else None
-    if state is not None:
-        counters, loss_sum, best = _restore(*state, factors, optimizer)
-    else:
-        counters.start_accuracy = accuracy(backbone, val, texts, options.precision)
+    kept: dict[str, dict[str, torch.Tensor]] = {"best": {}, "average": {}}  # factors beside the running ones
     per_epoch = -(-len(train) // options.batch_size)
     total = options.epochs * per_epoch
+
+    def average(iterate: int) -> None:
+        weight = iterate_weight(iterate, total, options)
+        counters.averaged = take_iterate(kept["average"], counters.averaged, factors, weight)
+
+    state = resume.load() if resume else None
+    if state is not None:
+        counters, loss_sum, kept = _restore(*state, factors, optimizer)
+    else:
+        counters.start_accuracy = accuracy(backbone, val, texts, options.precision)
+        average(0)
     done = counters.epoch * per_epoch + counters.step
 
     def save() -> None:
         if resume:
-            resume.save(_tensors(factors, optimizer, loss_sum, best), asdict(counters))
+            resume.save(_tensors(factors, optimizer, loss_sum, kept), asdict(counters))
 
     with catch_sigterm() as stop, bar(total=total, initial=done, desc=trainee, unit="step", disable=None) as steps:
         while counters.epoch < options.epochs and not _stalled(counters, options.early_stop):
@@ -126,9 +143,10 @@ def train_client(
                 which = order[step * options.batch_size : (step + 1) * options.batch_size]
                 rate = learning_rate(counters.epoch * per_epoch + step, total, options)
                 draw = seed_of("step", trainee, seed, counters.epoch, step)
-                loss = _step(backbone, adapted, factors, optimizer, train, which, texts, options, rate, draw)
+                loss = _step(objective, factors, optimizer, train, which, rate, draw)
                 loss_sum = loss_sum + loss * len(which)
                 counters.step = step + 1
+                average(counters.epoch * per_epoch + counters.step)
                 steps.update()
                 if stop.requested:
                     save()
@@ -156,27 +174,31 @@ def train_client(
             )
             if options.early_stop is not None and val_accuracy is not None and val_accuracy > counters.best_accuracy:
                 counters.best_epoch, counters.best_accuracy = counters.epoch, val_accuracy
-                best = {name: factor.detach().clone() for name, factor in factors.items()}
+                kept["best"] = {name: factor.detach().clone() for name, factor in factors.items()}
             steps.set_postfix(loss=f"{mean_loss:.3f}", val="-" if val_accuracy is None else f"{val_accuracy:.3f}")
             save()
             on_epoch(counters.history)
-    final = counters.history[counters.best_epoch - 1 if best else -1]["val_accuracy"]
     with torch.no_grad():
-        for name, tensor in best.items():
+        for name, tensor in (kept["best"] | kept["average"]).items():
             factors[name].copy_(tensor)
+    final = counters.history[counters.best_epoch - 1 if kept["best"] else -1]["val_accuracy"]
+    if kept["average"]:
+        final = accuracy(backbone, val, texts, options.precision)
     return Trained(adapted, counters.history, counters.start_accuracy, final)
 
 
-def _step(backbone, adapted, factors, optimizer, train, which, texts, options, rate, draw) -> torch.Tensor:
+def _step(objective: Objective, factors, optimizer, train, which, rate, draw) -> torch.Tensor:
     """One AdamW step at learning rate `rate` on the examples `which`; returns the batch's mean loss, detached."""
+    backbone, adapted, options = objective.backbone, objective.adapted, objective.options
     labels = torch.from_numpy(train.labels[which]).to(backbone.device)
     pixels = backbone.normalise(train.images(which))
     pixels = augment(pixels, options.augment, torch.Generator().manual_seed(draw))
     optimizer.zero_grad(set_to_none=True)
-    # The backward pass is inside: it computes parts of the text tower again, with the same dropout.
-    with _dropout(adapted, backbone.device, draw) if options.lora.dropout else nullcontext():
-        logits = logits_of(backbone, pixels, texts(), options.precision)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=options.label_smoothing)
+    scale = 1.0 if options.random_scale is None else draw_scale(options.random_scale, draw)
+    dropout = _dropout(adapted, backbone.device, draw) if options.lora.dropout else nullcontext()
+    # The backward pass is inside: it computes parts of the text tower again, with the same dropout and scale.
+    with dropout, scaled_update(adapted, scale):
+        loss = objective(pixels, labels, draw)
         loss.backward()
     if options.gradient_clip is not None:
         clip_grad_norm_(factors.values(), options.gradient_clip)
@@ -205,15 +227,15 @@ def _stalled(counters: Counters, patience: int | None) -> bool:
     return patience is not None and counters.epoch - counters.best_epoch >= patience
 
 
-def _tensors(factors, optimizer, loss_sum, best) -> dict[str, torch.Tensor]:
+def _tensors(factors, optimizer, loss_sum, kept) -> dict[str, torch.Tensor]:
     """Everything of a training that is not a counter, by name."""
     tensors = {"loss_sum": loss_sum} | {f"factor/{name}": factor for name, factor in factors.items()}
     for name, factor in factors.items():
         tensors |= {f"{key}/{name}": value for key, value in optimizer.state.get(factor, {}).items()}
-    return tensors | {f"best/{name}": tensor for name, tensor in best.items()}
+    return tensors | {f"{key}/{name}": tensor for key, held in kept.items() for name, tensor in held.items()}
 
 
-def _restore(tensors, counters, factors, optimizer) -> tuple[Counters, torch.Tensor, dict[str, torch.Tensor]]:
+def _restore(tensors, counters, factors, optimizer) -> tuple[Counters, torch.Tensor, dict[str, dict]]:
     """Put a saved state back; the inverse of `_tensors`."""
     device = next(iter(factors.values())).device
     tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
@@ -222,5 +244,8 @@ def _restore(tensors, counters, factors, optimizer) -> tuple[Counters, torch.Ten
         keys = ("step", "exp_avg", "exp_avg_sq")
         if f"step/{name}" in tensors:
             optimizer.state[factor] = {key: tensors[f"{key}/{name}"] for key in keys}
-    best = {name.removeprefix("best/"): tensor for name, tensor in tensors.items() if name.startswith("best/")}
-    return Counters(**counters), tensors["loss_sum"], best
+    kept = {
+        key: {name: tensors[f"{key}/{name}"] for name in factors if f"{key}/{name}" in tensors}
+        for key in ("best", "average")
+    }
+    return Counters(**counters), tensors["loss_sum"], kept

@@ -1,4 +1,4 @@
-"""Pieces of the training loop: learning rate, one step's loss, validation."""
+"""Pieces of the training loop: learning rate, features of images and class texts, validation."""
 
 import math
 from collections.abc import Callable
@@ -26,11 +26,11 @@ def learning_rate(step: int, steps: int, options: TrainOptions) -> float:
     return options.learning_rate * shape[options.schedule]
 
 
-def logits_of(backbone: Backbone, pixels: torch.Tensor, text_features: torch.Tensor, precision: str) -> torch.Tensor:
-    """logit_scale · cos(v, t_c): pixels (N,3,H,W) and text features (C,E) to (N,C) float32."""
+def features_of(backbone: Backbone, pixels: torch.Tensor, precision: str) -> torch.Tensor:
+    """Unit-norm image features (N,E) float32 of pixels (N,3,H,W)."""
     with autocast(pixels.device, precision, "train.precision"):
         features = backbone.image_features(pixels)
-    return backbone.logit_scale * functional.normalize(features.float(), dim=-1) @ text_features.T
+    return functional.normalize(features.float(), dim=-1)
 
 
 def texts_of(backbone: Backbone, prompts: torch.Tensor, precision: str) -> torch.Tensor:
@@ -48,6 +48,7 @@ def accuracy(backbone: Backbone, examples: Examples, texts: Callable[[], torch.T
         text_features = texts()
         for start in range(0, len(examples), VALIDATION_BATCH):
             which = np.arange(start, min(start + VALIDATION_BATCH, len(examples)))
-            logits = logits_of(backbone, backbone.normalise(examples.images(which)), text_features, precision)
+            features = features_of(backbone, backbone.normalise(examples.images(which)), precision)
+            logits = backbone.logit_scale * features @ text_features.T
             correct += int((logits.argmax(1).cpu().numpy() == examples.labels[which]).sum())
     return correct / len(examples)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sap.compose import Composer
+from sap.compose import Composer, merged_clients
 from sap.factors import Entry, Factors, add, inner, map_tensors, scaled, shape
 from sap.lowrank import rank_of
 from sap.merge._api import OF_CLIENTS
@@ -38,7 +38,7 @@ def audit_point(composer: Composer, point: Point) -> Iterator[dict[str, Any]]:
     besides its adapter. λ, control and rank of the point are part of D*; the two equivariances are those of the merge
     method alone.
     """
-    method, options, stacks = composer.stacks(_merged_clients(point))
+    method, options, stacks = composer.stacks(merged_clients(point))
     result = composer.merge(point)
     after = [(name, field.default) for name, field in FIELDS.items() if field.step == AFTER]
     untouched = all(point.get(name, default) == default for name, default in after)
@@ -60,11 +60,6 @@ def audit_point(composer: Composer, point: Point) -> Iterator[dict[str, Any]]:
             "rank": rank_of(entry),
             "upload_bytes": BYTES * uploads(options, *shape(entry), rank) if uploads else 0,
         }
-
-
-def _merged_clients(point: Point) -> dict[str, Any]:
-    """The point whose stacks enter the result: `shrunk` scales the unpruned merge."""
-    return dict(point) | ({"criterion": "none"} if point.get("control") == "shrunk" else {})
 
 
 def _decomposition(entry: Entry, entries: list[Entry], clients: tuple[str, ...]) -> dict[str, Any]:

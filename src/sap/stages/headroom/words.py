@@ -1,4 +1,4 @@
-"""How many of the study's class words the anchors' captions contain: what no caption names, no anchor gradient sees."""
+"""How many of the study's class words the anchors' captions contain."""
 
 import re
 from collections.abc import Sequence

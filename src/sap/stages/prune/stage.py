@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from sap.plan.folds import asked_of
 from sap.plan.stage import RESULTS, Identity, Stage, no_jobs
 from sap.plan.study import Study
+from sap.setting import PLAIN
 from sap.stages.prune.plan import PrunePlan
 
 
@@ -19,7 +20,8 @@ def uses(study: Study) -> Iterator[str]:
 
 def plan(study: Study, point: str, trainee: str, seed: int) -> PrunePlan:
     """A client's adapter, and its gradients and statistics where the point reads any."""
-    client, found = study.client(trainee), study.point(point)
+    found = study.point(point)
+    client = study.trained_by(found.settings.get("recipe", PLAIN), trainee)
     return PrunePlan(
         client=trainee,
         seed=seed,
