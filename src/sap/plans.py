@@ -201,7 +201,8 @@ class LeftOut:
 @dataclass(frozen=True, kw_only=True)
 class ReportPlan:
     """What tables and figures read. jobs: stage -> the wildcards of each of its jobs, and its "folder"; failed: the
-    files of rows that could not be computed; anchors: how many public pairs one draw has; margin: the smallest effect
+    files of rows that could not be computed; anchors: how many public pairs one draw has; texts: the
+    classes' words in prompts; margin: the smallest effect
     of interest, a share; beds: other experiment -> its own plan of this kind, empty where it has not run."""
 
     experiment: str
@@ -209,6 +210,7 @@ class ReportPlan:
     backbone: str
     anchors: int
     classes: tuple[str, ...]
+    texts: tuple[str, ...] = ()
     domains: tuple[str, ...]
     targets: tuple[str, ...]
     seeds: tuple[int, ...]

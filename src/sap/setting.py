@@ -11,6 +11,7 @@ ALWAYS, PRUNED, ANCHORED, MEASURED, ATTACKED, FINISHED, TRAINED = (
     "always", "pruned", "anchored", "measured", "attacked", "finished", "trained",
 )  # fmt: skip
 PLAIN = "plain"  # the recipe that the section `train` is
+CAPTIONS, CLASSES = "captions", "classes"  # pools of the anchors
 MASK, RESCALE, MERGE, AFTER = range(4)  # steps of a composition, in their order
 
 
@@ -23,6 +24,7 @@ class Field:
     step: the first step of the composition that reads it
     written: how a label says a value other than the default, None where labels leave it to others
     always: a label also says the default
+    silent: the default is left out of a point's settings, so that points which do not say the field keep their ids
     """
 
     kind: Any
@@ -32,6 +34,7 @@ class Field:
     step: int = MASK
     written: Callable[[Any], str] | None = None
     always: bool = False
+    silent: bool = False
     bounds: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -42,7 +45,7 @@ class Field:
 
 def _field(kind: Any, default: Any, help: str, when: str = ALWAYS, step: int = MASK, **more: Any) -> Field:
     """A Field: what is none of its attributes is a bound."""
-    named = {name: more.pop(name) for name in ("written", "always") if name in more}
+    named = {name: more.pop(name) for name in ("written", "always", "silent") if name in more}
     return Field(kind, default, help, when, step, **named, bounds=more)
 
 
@@ -151,6 +154,16 @@ FIELDS = {  # in the order in which labels say them
         choices=("absolute_of_mean", "mean_of_absolute"),
     ),
     "anchor_draw": _field(int, 0, "which draw of the anchors", ANCHORED, written="draw {}".format, low=0),
+    "anchor_pool": _field(
+        str,
+        CAPTIONS,
+        "which anchors: public pairs with their own `captions`, or public images of the study's `classes`, captioned "
+        "by prompts with its class words",
+        ANCHORED,
+        written="{} as anchors".format,
+        silent=True,
+        choices=(CAPTIONS, CLASSES),
+    ),
     "statistics": _field(
         str,
         "client",
@@ -188,8 +201,8 @@ CHAINED = {  # ids that the plan adds: of the gradients, of the statistics, of a
 # what an attack leaves of the clients, at the end the scores, of which a ratio is one comparison.
 SWEPT = (
     "recipe", "attack", "attackers", "attacker_weight", "criterion", "space", "unit", "scope", "count", "statistics",
-    "alignment", "reduction", "anchor_draw", "anchor_size", "merge", "rescale", "control", "finish", "rank", "scale",
-    "prune_top", "prune_ratio",
+    "alignment", "reduction", "anchor_draw", "anchor_pool", "anchor_size", "merge", "rescale", "control", "finish",
+    "rank", "scale", "prune_top", "prune_ratio",
 )  # fmt: skip
 DEFAULTS: dict[str, Any] = {
     name: known.default for name, known in FIELDS.items() if known.when not in (ATTACKED, TRAINED)
@@ -223,7 +236,8 @@ def prunes(settings: Mapping[str, Any]) -> bool:
 
 
 def relevant(settings: Mapping[str, Any], needs: Iterable[str]) -> dict[str, Any]:
-    """The settings without the fields that cannot matter; `needs`: of the criterion and the merge method."""
+    """The settings without the fields that cannot matter, and without silent defaults; `needs`: of the criterion and
+    the merge method."""
     matters = {
         ALWAYS: True,
         PRUNED: settings["criterion"] != "none",
@@ -233,7 +247,7 @@ def relevant(settings: Mapping[str, Any], needs: Iterable[str]) -> dict[str, Any
         FINISHED: settings.get("finish", "none") != "none",
         TRAINED: settings.get("recipe", PLAIN) != PLAIN,
     }
-    return {name: value for name, value in settings.items() if matters[_when(name)]}
+    return {name: value for name, value in settings.items() if matters[_when(name)] and not _is_silent(name, value)}
 
 
 def names_where(when: str) -> list[str]:
@@ -253,6 +267,10 @@ def words(settings: Mapping[str, Any]) -> list[str]:
         for name, known in FIELDS.items()
         if known.written and name in settings and (known.always or settings[name] != known.default)
     ]
+
+
+def _is_silent(name: str, value: Any) -> bool:
+    return name in FIELDS and FIELDS[name].silent and value == FIELDS[name].default
 
 
 def _when(name: str) -> str:

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from sap.data import digits
-from sap.data.digits import CLASSES, DOMAINS, make_anchors, make_corpus, make_domain, pool_sources
+from sap.data.digits import (
+    CLASSES,
+    DOMAINS,
+    PUBLIC_STYLE,
+    make_anchors,
+    make_class_anchors,
+    make_corpus,
+    make_domain,
+    pool_sources,
+)
 from sap.data.options import DigitsOptions, SplitOptions
 from sap.data.split import split_rows
 from sap.errors import SapError
@@ -70,6 +79,26 @@ def test_corpus_captions_name_their_digit():
         named = {word for word in CLASSES if word in caption.replace(".", " ").replace(",", " ").split()}
         named |= {CLASSES[int(character)] for character in caption if character.isdigit()}
         assert named == {CLASSES[label]}
+
+
+def test_labelled_anchors_have_a_style_of_no_domain_and_shapes_of_no_client(monkeypatch):
+    assert PUBLIC_STYLE not in DOMAINS
+    clients = set(chain(*(chain(*pool_sources("clients", domain, 0)) for domain in DOMAINS)))
+    shapes = pool_sources("anchors", PUBLIC_STYLE, 0)
+    assert not clients & set(chain(*shapes))
+    drawn = []
+    images_of = digits._images
+    monkeypatch.setattr(digits, "_images", lambda *given: drawn.append(given) or images_of(*given))
+    images, labels = make_class_anchors(SMALL)
+    assert images.shape == (20, SMALL.size, SMALL.size, 3)
+    assert np.array_equal(labels, np.arange(20) % 10)
+    ((_, style, sources, *_),) = drawn
+    assert style == PUBLIC_STYLE
+    assert all(source in shapes[label] for source, label in zip(sources, labels, strict=True))
+    assert len(set(sources)) == 20
+    assert min(map(len, shapes)) > 6  # more than three a class are drawn without showing a shape twice
+    means = images.reshape(20, -1, 3).mean(axis=1)
+    assert (np.ptp(means, axis=1) > 3).all()  # the boards are coloured
 
 
 def test_anchors_show_all_styles_and_classes():

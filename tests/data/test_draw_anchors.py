@@ -3,13 +3,15 @@
 import json
 import os
 import shutil
+from collections import Counter
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from sap.data.anchors import draw_anchors, repeats
+from sap.data.anchors import Words, draw_anchors, repeats
+from sap.data.digits import CLASSES
 from sap.data.images import Geometry, fit
 from sap.data.options import AnchorOptions, DigitsOptions
 from sap.errors import SapError
@@ -73,6 +75,108 @@ def test_each_image_keeps_its_own_caption(source, root):
         number = int(file[-6:-4])
         assert np.array_equal(image, fit(picture((40, 30 + number), seed=number), GEOMETRY))
         assert caption == (f"first {number}" if source == "coco" else f"a photo of thing {number}, close")
+
+
+WORDS = Words({"cat": "cat", "n01882714": "koala", "left_out": "left out"}, ["a {}.", "a {a} drawing of a {}, {b}."])
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """Six public images of one class and three of another; the third class has none."""
+    for name, count in (("cat", 6), ("n01882714", 3)):
+        (tmp_path / "public" / name).mkdir(parents=True)
+        for i in range(count):
+            picture((40, 30), seed=i + 10 * count).save(tmp_path / "public" / name / f"{i}.png")
+    (tmp_path / "public" / ".hidden").mkdir()
+    (tmp_path / "public" / "readme.txt").write_text("no class", encoding="utf-8")
+    return tmp_path / "public"
+
+
+def draw_classes(labelled, sizes=(4, 8), number=0, words=WORDS, source="folder"):
+    chosen = AnchorOptions(source=source, classes=labelled and str(labelled), sizes=sizes)
+    return draw_anchors(chosen, number, GEOMETRY, words=words)
+
+
+def test_labelled_images_of_a_folder_are_captioned_by_their_class(labelled):
+    anchors = draw_classes(labelled, (9,))
+    for image, caption, file in zip(*anchors, strict=True):
+        name, number = file.removesuffix(".png").split("/")
+        count = {"cat": 6, "n01882714": 3}[name]
+        assert np.array_equal(image, fit(picture((40, 30), seed=int(number) + 10 * count), GEOMETRY))
+        assert caption in [template.replace("{}", WORDS.texts[name]) for template in WORDS.prompts]
+    assert len(set(anchors.files)) == 9
+    assert len({caption.replace("koala", "cat") for caption in anchors.captions}) == 2  # every prompt is used
+
+
+@pytest.mark.parametrize("source", ["folder", "digits"])
+def test_sets_of_classes_are_nested_even_and_follow_the_draw(labelled, source):
+    words = Words({name: f"my {name}" for name in CLASSES}, ["a {}."]) if source == "digits" else WORDS
+    chosen = {"labelled": None if source == "digits" else labelled, "source": source, "words": words}
+    six, four, again, other = (
+        draw_classes(sizes=(6,), **chosen),
+        draw_classes(sizes=(4,), **chosen),
+        draw_classes(sizes=(4, 6), **chosen),
+        draw_classes(sizes=(6,), number=1, **chosen),
+    )
+    assert six.files[:4] == four.files
+    assert six.captions[:4] == four.captions
+    assert np.array_equal(six.images[:4], four.images)
+    assert six.files == again.files
+    assert six.files != other.files
+    counts = Counter(file.split("/")[0] for file in six.files).values()
+    assert max(counts) - min(counts) <= 1
+
+
+def test_each_turn_has_an_order_of_its_own_so_that_no_class_is_always_the_first():
+    words = Words({name: name for name in CLASSES}, ["a {}."])
+    captions = draw_classes(None, (40,), words=words, source="digits").captions
+    turns = [tuple(captions[start : start + 10]) for start in range(0, 40, 10)]
+    assert all(sorted(turn) == sorted(turns[0]) for turn in turns)
+    assert len(set(turns)) == 4
+
+
+def test_a_captions_set_does_not_know_the_labelled_one(labelled, root):
+    plain = options(root, "folder")
+    both = AnchorOptions(**asdict(plain) | {"classes": str(labelled)})
+    assert draw_anchors(both, 0, GEOMETRY).captions == draw_anchors(plain, 0, GEOMETRY).captions
+
+
+def test_embedded_anchors_of_classes_hold_every_class_word_of_the_study():
+    texts = {name: name for name in CLASSES} | {"seven": "heptad", "nine": "ennead"}
+    captions = draw_classes(
+        None, (20,), words=Words(texts, ["the number {}.", "a photo of a {}."]), source="digits"
+    ).captions
+    for text in texts.values():
+        assert sum(f" {text}." in caption for caption in captions) == 2
+    assert not any("seven" in caption for caption in captions)
+
+
+def stray_class(labelled):
+    (labelled / "dog").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (stray_class, r"anchors.classes: .*public: unknown class 'dog'"),
+        (shutil.rmtree, r"anchors.classes: .*public is no(t a| readable) folder"),
+        (
+            lambda labelled: [shutil.rmtree(path) for path in labelled.iterdir() if path.is_dir()],
+            "holds no class/image",
+        ),
+        (lambda labelled: (labelled / "cat/1.png").write_bytes(b""), r"anchor .*cat/1.png: .*Mend it"),
+        (lambda labelled: shutil.rmtree(labelled / "cat"), r"public has 3 pairs, but anchors.sizes asks for 8"),
+    ],
+)
+def test_folders_of_labelled_images_are_refused_in_one_sentence(labelled, damage, words):
+    damage(labelled)
+    with pytest.raises(SapError, match=words):
+        draw_classes(labelled, (8,))
+
+
+def test_a_source_without_images_of_classes_asks_for_a_folder():
+    with pytest.raises(SapError, match=r"anchors.classes must be set, for the coco source has no images"):
+        draw_classes(None, source="coco")
 
 
 def rewrite(name, old, new):

@@ -119,6 +119,7 @@ EFFECTS = {
     "anchors.source": f"{ANCHORS}::test_each_image_keeps_its_own_caption",
     "anchors.root": f"{ANCHORS}::test_each_image_keeps_its_own_caption",
     "anchors.captions": f"{ANCHORS}::test_each_image_keeps_its_own_caption",
+    "anchors.classes": f"{ANCHORS}::test_labelled_images_of_a_folder_are_captioned_by_their_class",
     "anchors.sizes": PLAN,
     "statistics.images": "tests/measure/test_script.py::test_the_images_are_drawn_by_client_name_and_a_second_run_gives"
     "_the_same_bits",
@@ -161,6 +162,7 @@ EFFECTS = {
     "points.N.alignment": f"{SALIENCY}::test_the_gradient_equals_a_finite_difference_in_every_kind_of_layer",
     "points.N.reduction": f"{SALIENCY}::test_the_gradients_of_single_anchors_average_to_the_gradient",
     "points.N.anchor_draw": f"{ANCHORS}::test_sets_are_nested_repeatable_and_follow_the_draw",
+    "points.N.anchor_pool": "tests/plan/test_anchor_pools.py::test_each_pool_has_its_own_anchors_and_gradients",
     "points.N.statistics": f"{PRUNER}::test_statistics_of_two_sources_do_not_share_a_mask",
     "points.N.finish": f"{COMPOSE}::test_a_finish_comes_after_merge_and_control_and_before_rank_and_scale",
     "points.N.rank": f"{COMPOSE}::test_a_rank_cuts_the_merge_back_to_the_best_approximation",

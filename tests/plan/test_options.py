@@ -101,6 +101,7 @@ SWEPT = {
     "reduction": (["absolute_of_mean", "mean_of_absolute"], {}),
     "anchor_size": ([8, 16], {}),
     "anchor_draw": ([0, 3], {}),
+    "anchor_pool": (["captions", "classes"], {}),
     "statistics": (["client", "anchors"], {"merge": "regmean"}),
     "rank": ([None, 2], {}),
     "scale": ([1.0, 0.5], {}),

@@ -9,6 +9,7 @@ from sap.errors import SapError
 from sap.pipeline import build_study
 from sap.plan.folds import shard_plan
 from sap.plan.overlays import read_config
+from sap.plan.points import Gradient
 from sap.plan.reporting import report_plan
 from sap.plan.schema import schema
 
@@ -58,7 +59,7 @@ def test_what_a_point_beside_reads_is_prepared_and_in_the_plan(study_of):
     pruned = {"merge": "mean", "criterion": "taylor_absolute", "alignment": "contrastive", "anchor_draw": 1}
     with_pruned, with_regmean = ({"serve": "both", "beside": other} for other in (pruned, {"merge": "regmean"}))
     study = study_of(with_pruned, with_regmean)
-    gradient = ("contrastive", "absolute_of_mean", 1)
+    gradient = Gradient("contrastive", "absolute_of_mean", 1)
     assert gradient in study.gradients
     assert study.measured == (("gram", "client"),)
     plan = shard_plan(study, study.targets[0], 0, 0)

@@ -190,7 +190,7 @@ def test_a_point_reads_what_its_criterion_and_its_merge_method_need(config):
     assert on_anchors.measured == [("gram", "anchors")]
     assert regmean.id != on_anchors.id
     assert fltrust.settings["anchor_size"] == 16
-    assert fltrust.gradients[0] == ("cosine", "absolute_of_mean", 0)
+    assert fltrust.gradients[0] == ("cosine", "absolute_of_mean", 0, "captions")
     assert wanda.measured == [("fisher", "client"), ("gram", "client")]
     plan = shard_plan(study, study.targets[0], 0, 0)
     assert set(plan.statistics) == {study.id("measure", kind) for kind in study.measured}

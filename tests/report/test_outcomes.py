@@ -113,3 +113,12 @@ def test_points_that_are_served_otherwise_are_no_draws_of_one_another():
     assert draws_of(frame, "c") == ["c"]
     assert draws_of(frame, "d") == ["d"]
     assert frame.loc["d", "anchor_size"] == 8  # its own merge reads no anchors
+
+
+def test_a_pool_that_settings_leave_out_is_told_apart_from_the_other_and_absent_where_no_anchor_is_read():
+    merged = {"kind": "merge", "merge": {"method": "mean"}, "criterion": "taylor_absolute", "prune_ratio": 0.5}
+    pruned = merged | {"alignment": "cosine", "anchor_draw": 0}
+    settings = [pruned, pruned | {"anchor_pool": "classes"}, {"kind": "zero_shot"}]
+    frame = points([Shown(id=str(place), settings=each, label="") for place, each in enumerate(settings)])
+    assert list(frame["anchor_pool"]) == ["captions", "classes", None]
+    assert draws_of(frame, "0") == ["0"]

@@ -42,7 +42,8 @@ READERS = {  # file of an artifact -> jobs that read it
     "prepare_domain/*/sketch/examples.safetensors": "figures",
     "prepare_domain/*/sketch/meta.json": "train evaluate",
     "draw_anchors/*/anchors.safetensors": "score evaluate",
-    "draw_anchors/*/meta.json": "score",
+    "draw_anchors/*/anchors.csv": "tables",
+    "draw_anchors/*/meta.json": "score tables",
     "train_client/*/printed/seed-0/upload/adapter_model.safetensors": "score measure diagnose evaluate audit",
     "train_client/*/printed/seed-0/upload/adapter_config.json": "score evaluate",
     "train_client/*/printed/seed-0/upload/meta.json": "evaluate audit",
@@ -63,7 +64,7 @@ READERS = {  # file of an artifact -> jobs that read it
     "plans/report-*.json": "tables",
 }
 
-UNREAD = {"train.jsonl", "pretrain.jsonl", "anchors.csv", "skipped.csv"}  # for people: nobody computes with these
+UNREAD = {"train.jsonl", "pretrain.jsonl", "skipped.csv"}  # for people: nobody computes with these
 EMPTY = {"failed.jsonl"}  # nothing failed here; tests/report/test_failures.py damages some
 
 

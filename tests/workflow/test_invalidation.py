@@ -47,6 +47,10 @@ def write_inputs(folder: Path) -> None:
             (folder / root / own).mkdir(parents=True)
             for image in ("1.png", "3.png", "4.png", "5.png"):
                 (folder / root / own / image).touch()
+    for own in (f"{root}/{name}" for root in ("public", "public_2") for name in ("cat", "dog")):
+        (folder / own).mkdir(parents=True)
+        for image in range(4):
+            (folder / own / f"{image}.png").touch()
     for name in ("photos", "photos_2"):
         (folder / name).mkdir()
         (folder / name / "captions.csv").write_text("file,caption\n" + "1.png,one\n" * 8, encoding="utf-8")

@@ -5,7 +5,7 @@ localrules:
 rule headroom_table:
     """Is there room for any method above zero-shot? Made, and printed, before any sweep."""
     input:
-        [path for stage in ("headroom", "prepare_domain") for path in finished(stage)],
+        [path for stage in ("headroom", "prepare_domain", "draw_anchors") for path in finished(stage)],
     output:
         plain("headroom_table"),
         **reported("headroom_table"),

@@ -15,7 +15,7 @@ def main(args: argparse.Namespace) -> None:
     # no device slot: tokens are made on the CPU, a GPU would only wait
     from sap.clip.backbone import CONFIG_FILE, count_cut, load_tokenizer
     from sap.clip.checkpoint import read_config
-    from sap.data.anchors import draw_anchors, parse_anchors, repeats
+    from sap.data.anchors import Words, draw_anchors, parse_anchors, repeats
     from sap.data.images import Geometry, Rotations
     from sap.io import save_tensors, write_csv
     from sap.stages.draw_anchors.plan import AnchorsPlan
@@ -24,7 +24,8 @@ def main(args: argparse.Namespace) -> None:
     plan = task.plan(AnchorsPlan)
     rotations = Rotations()
     options, own = parse_anchors(plan.anchors, plan.data)
-    anchors = draw_anchors(options, plan.draw, Geometry(**plan.input), own, rotations)
+    words = None if plan.words is None else Words(**plan.words)
+    anchors = draw_anchors(options, plan.draw, Geometry(**plan.input), own, rotations, words)
     config = Path(plan.backbone) / CONFIG_FILE
     read_config(config)  # one sentence for a broken backbone; its weights are not needed
     tokenizer = load_tokenizer(plan.backbone)
@@ -43,6 +44,7 @@ def main(args: argparse.Namespace) -> None:
         f"repeated_{what}": len(pairs) for what, pairs in twice.items()
     }
     settings = {"anchors": plan.anchors, "draw": plan.draw, "input": plan.input, "data": plan.data}
+    settings |= {} if plan.words is None else {"words": plan.words}
     task.finish(settings, {"backbone": config}, **facts)
 
 

@@ -3,6 +3,8 @@
 Shapes come from scikit-learn's handwritten digits and from matplotlib's fonts, photo texture from scikit-learn's two
 sample photos. Three pools never share a source: `corpus` (pretraining), `clients` (the domains), `anchors`. Within
 `clients` the handwritten shapes are divided among the domains too: a held-out domain is unseen in shape as well.
+Anchors are of two kinds: captioned images of all four styles, and labelled ones of a fifth style, PUBLIC_STYLE, so that
+no label of any domain's style becomes public.
 """
 
 from collections.abc import Sequence
@@ -48,6 +50,7 @@ FONT_VARIATIONS = ((1.0, 0.3, 1.0), (0.8, 0.8, 1.25), (1.15, 1.3, 1.5))  # width
 HANDWRITING = {"corpus": 0.30, "clients": 0.62, "anchors": 0.08}  # shares of the shapes of each class
 PHOTO_COLUMNS = {"corpus": (0.0, 0.4), "clients": (0.4, 0.8), "anchors": (0.8, 1.0)}  # shares of a photo's width
 # --- Captions ------------------------------------------------------------------------------------------------------
+PUBLIC_STYLE = "chalk"  # of labelled public images
 CAPTIONS = {
     "handwritten": ("a handwritten {word}.", "the digit {numeral} in handwriting.", "a scan of the digit {word}."),
     "photo": ("a photo of a {word}.", "a photo of the digit {word}.", "a photo of the number {numeral}."),
@@ -88,6 +91,18 @@ def make_anchors(options: DigitsOptions) -> tuple[np.ndarray, list[str]]:
     counts = np.bincount(np.arange(options.anchors) % len(DOMAINS), minlength=len(DOMAINS))
     images, captions, _ = _pairs("anchors", counts, options, rng)
     return images, captions
+
+
+def make_class_anchors(options: DigitsOptions) -> tuple[np.ndarray, np.ndarray]:
+    """Public labelled images in PUBLIC_STYLE: (anchors, size, size, 3) uint8, labels (anchors,) int64, classes in turn.
+
+    The shapes are handwriting of the anchors' pool; a class repeats none before it has shown all of them.
+    """
+    sources = pool_sources("anchors", PUBLIC_STYLE, options.seed)
+    rounds, labels = np.divmod(np.arange(options.anchors), len(CLASSES))
+    chosen = [sources[label][turn % len(sources[label])] for label, turn in zip(labels, rounds, strict=True)]
+    rng = np.random.default_rng(seed_of("digits", "class-anchors", options.seed))
+    return _images("anchors", PUBLIC_STYLE, chosen, options.size, rng), labels
 
 
 def pool_sources(pool: str, domain: str, seed: int) -> list[list[str]]:

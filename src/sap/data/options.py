@@ -40,7 +40,7 @@ class DigitsOptions:
     size: int = option(16, "side of the square images, pixels", low=8, high=64)
     per_class: int = option(160, "images of each class in each domain, all splits together", low=3)
     corpus: int = option(24000, "images of the pretraining corpus (disjoint sources)", low=100)
-    anchors: int = option(64, "anchor pairs that can be drawn (disjoint sources)", low=2)
+    anchors: int = option(64, "anchor pairs of each pool that can be drawn (disjoint sources)", low=2)
     seed: int = option(0, "draw of the whole set", low=0)
 
 
@@ -90,6 +90,11 @@ class AnchorOptions:
     source: str = option("digits", "where they come from")  # likewise
     root: str | None = option(None, "folder of the images (and of captions.csv)")
     captions: str | None = option(None, "`coco` only: the captions JSON")
+    classes: str | None = option(
+        None,
+        "folder of public images of the study's classes (class/image), for points with anchor_pool: classes; null "
+        "takes those that the source embeds, as `digits` does",
+    )
     sizes: tuple[int, ...] = option(
         (8, 16, 32), "anchor set sizes to prepare; nested: the first 8 of the 16 of the 32", low=1, min_items=1
     )

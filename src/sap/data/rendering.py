@@ -1,4 +1,5 @@
-"""How a digit looks: one shape, as ink coverage, drawn in the four styles of the `digits` set.
+"""How a digit looks: one shape, as ink coverage, drawn in the styles of the `digits` set: one for each
+domain, and one for public images that look like no domain.
 
 Axis letters here: N images, G the side of a stored shape, R the side of a supersampled canvas, S the image side.
 """
@@ -113,7 +114,16 @@ def _printed(canvas, look, size, backdrop, rng):
     return _mix(_shrink(canvas, size), np.where(swapped, ink, paper), np.where(swapped, paper, ink))
 
 
-_STYLES = {"handwritten": _handwritten, "photo": _photo, "sketch": _sketch, "printed": _printed}
+def _chalk(canvas, look, size, backdrop, rng):
+    """Grainy light strokes on a dark coloured board; no domain looks like this."""
+    n = len(canvas)
+    board = rng.uniform(0.05, 0.35, (n, 1, 1, 3))
+    chalk = np.minimum(board + rng.uniform(*look.contrast, (n, 1, 1, 1)), 1) * rng.uniform(0.8, 1.0, (n, 1, 1, 3))
+    coverage = _shrink(canvas, size)
+    return _mix(coverage * rng.uniform(0.6, 1.0, coverage.shape), board, chalk)
+
+
+_STYLES = {"handwritten": _handwritten, "photo": _photo, "sketch": _sketch, "printed": _printed, "chalk": _chalk}
 
 
 def _column(values: np.ndarray) -> np.ndarray:

@@ -12,7 +12,18 @@ from sap.stats.summary import difference, domain_average, summarise
 
 EMPTY = "This experiment holds no ablation points."
 EMPTY_PATH = "This experiment holds no points on the λ path."
-EXTRA = ("merge", "space", "alignment", "reduction", "anchor_size", "anchor_draw", "scope", "rescale", "scale")
+EXTRA = (
+    "merge",
+    "space",
+    "alignment",
+    "reduction",
+    "anchor_pool",
+    "anchor_size",
+    "anchor_draw",
+    "scope",
+    "rescale",
+    "scale",
+)
 IDENTITY = ("merge_key", "criterion", "prune_ratio", *EXTRA[1:])
 NOTES = (
     "Accuracy in percent on held-out domains, averaged over domains, mean ± sd over seeds. Norm: of the pruned merge, "

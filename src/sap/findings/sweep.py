@@ -30,7 +30,18 @@ from sap.report.style import (
 from sap.report.table import Column, Table, is_missing, number, percent, points, text
 
 EMPTY = "This experiment holds no sweep points."
-EXTRA = ("criterion", "space", "alignment", "reduction", "scope", "rescale", "scale", "anchor_draw", "control")
+EXTRA = (
+    "criterion",
+    "space",
+    "alignment",
+    "reduction",
+    "scope",
+    "rescale",
+    "scale",
+    "anchor_pool",
+    "anchor_draw",
+    "control",
+)
 NOTES = (
     "Accuracy in percent on held-out domains, averaged over domains, mean ± sd over seeds. Δ: points above zero-shot, "
     "paired by seed; ↓ below zero-shot. n: test images × seeds. ρ = 0 is the unpruned merge.",

@@ -11,7 +11,7 @@ from sap.report.table import Column, Table, number, percent, text
 from sap.stats.components import variance_components
 
 EMPTY = "This experiment holds no pruned point on more than one anchor draw."
-EXTRA = ("criterion", "merge", "space", "alignment", "reduction", "scope", "rescale", "scale")
+EXTRA = ("criterion", "merge", "space", "alignment", "reduction", "anchor_pool", "scope", "rescale", "scale")
 PARTS = ("draw", "seed", "image")
 NOTES = (
     "Standard deviation, in points, of the accuracy averaged over the held-out domains: what another anchor draw, "

@@ -149,19 +149,20 @@ class Asked(Clients):
 
     @cached_property
     def gradients(self) -> tuple[Gradient, ...]:
-        """Every (alignment, reduction, draw) that some point reads, and the one that the diagnosis shows."""
+        """Every one that some point reads, and the one that the diagnosis shows."""
         asked = [gradient for point in self.points for gradient in point.gradients]
         return tuple(dict.fromkeys([*asked, self.diagnosed]))
 
     @property
-    def draws(self) -> list[int]:
-        """The draws of the anchors behind the gradients."""
-        return list(dict.fromkeys(gradient[2] for gradient in self.gradients))
+    def draws(self) -> list[tuple[int, str]]:
+        """(draw, pool) of the anchors behind the gradients."""
+        return list(dict.fromkeys((gradient.draw, gradient.pool) for gradient in self.gradients))
 
     @property
     def compared(self) -> list[Gradient]:
-        """The gradients whose masks are compared: every draw of the kind that the diagnosis shows."""
-        return sorted(gradient for gradient in self.gradients if gradient[:2] == self.diagnosed[:2])
+        """The gradients whose masks are compared: every draw of the kind and pool that the diagnosis shows."""
+        shown = self.diagnosed
+        return sorted(gradient for gradient in self.gradients if gradient._replace(draw=shown.draw) == shown)
 
     @cached_property
     def measured(self) -> tuple[Statistic, ...]:
@@ -170,7 +171,7 @@ class Asked(Clients):
 
     @property
     def diagnosed(self) -> Gradient:
-        return ("cosine", "absolute_of_mean", 0)
+        return Gradient("cosine", "absolute_of_mean", 0)
 
 
 def _of_clients(point: Point) -> bool:

@@ -11,12 +11,13 @@ import yaml
 
 from sap.combinations import unshared_factor
 from sap.config import validate, with_defaults
+from sap.data.sources import PAIRS
 from sap.errors import SapError
 from sap.needs import ANCHORS, STATISTICS, from_source
 from sap.plan.overlays import SHIPPED
 from sap.plan.schema import schema
 from sap.registry import unknown
-from sap.setting import PLAIN, SWEPT
+from sap.setting import CLASSES, PLAIN, SWEPT
 
 Block = Mapping[str, Any]
 MOVED = {  # what stood in `views` once -> what says it now
@@ -165,10 +166,15 @@ def _unread(block: Block, settings: Mapping[str, Any]) -> Iterator[str]:
             f".recipe: {', '.join(read)} of clients is computed for plain clients alone, and this block's methods read "
             "it. Leave recipe out, or merge by a method that reads uploads only."
         )
-    sizes = settings["anchors"]["sizes"]
+    anchors, sizes = settings["anchors"], settings["anchors"]["sizes"]
     if any(from_source(ANCHORS, declared["needs"]) for declared in named):
         for size in (size for size in block["anchor_size"] if size not in sizes):
             yield f".anchor_size must be one of anchors.sizes {sizes}, got {size}. Add it there."
+        if CLASSES in block["anchor_pool"] and not (anchors["classes"] or PAIRS[anchors["source"]].read_classes):
+            yield (
+                f".anchor_pool: {CLASSES} are public images of the study's classes, and the {anchors['source']} source "
+                "has none. Set anchors.classes to a folder of class/image."
+            )
         if "contrastive" in block["alignment"] and min(sizes) < 2:
             yield f".alignment: contrastive compares anchors, so anchors.sizes must be above 1, got {sizes}."
     for number, other in enumerate(block["beside"]):

@@ -5,12 +5,14 @@ One function for each section. Each takes the resolved settings, and raises SapE
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sap.data.sources import PAIRS
+from sap.data.sources._files import class_files
 from sap.errors import SapError
 from sap.plan.backbones import input_of, tower_of
-from sap.plan.datasets import counts_of
+from sap.plan.datasets import counts_of, texts_of
 from sap.plan.trainees import NOBODY
 from sap.registry import unknown
 
@@ -51,8 +53,7 @@ def check_classes(settings: Settings) -> None:
         if name not in data["classes"]:
             raise SapError(f"data.class_names: {unknown('class', name, data['classes'])}")
     texts: dict[str, str] = {}
-    for name in data["classes"]:
-        text = data["class_names"].get(name, name.replace("_", " "))
+    for name, text in texts_of(data).items():
         if text in texts:
             raise SapError(
                 f"data.class_names: classes must have different texts, but '{texts[text]}' and '{name}' are both "
@@ -155,10 +156,20 @@ def _check_training(settings: Settings, train: Settings, where: str) -> None:
 
 
 def check_anchors(settings: Settings) -> None:
-    """More anchors than there are, where the source knows how many without reading them."""
+    """More anchors than there are, as far as the source knows without reading them; anchors of a client's domain."""
+    data = settings["data"]
     anchors, wanted = settings["anchors"], max(settings["anchors"]["sizes"])
-    known = PAIRS[anchors["source"]].known(anchors, settings["data"])
-    if known and wanted > known[0]:
-        raise SapError(
-            f"anchors.sizes asks for {wanted} pairs, and {known[1]} has {known[0]}. Lower anchors.sizes or add pairs."
-        )
+    pools = [PAIRS[anchors["source"]].known(anchors, data)]
+    if anchors["classes"]:
+        pools.append((len(class_files(anchors["classes"], data["classes"])), anchors["classes"]))
+        for domain in data["domains"] if data["root"] else ():
+            if os.path.realpath(anchors["classes"]) == os.path.realpath(Path(data["root"], domain)):
+                raise SapError(
+                    f"anchors.classes: {anchors['classes']} is the domain '{domain}' of this study, whose labels no "
+                    "server knows. Set it to other images, or leave the domain out of data.domains."
+                )
+    for pool in pools:
+        if pool and wanted > pool[0]:
+            raise SapError(
+                f"anchors.sizes asks for {wanted} pairs, and {pool[1]} has {pool[0]}. Lower anchors.sizes or add pairs."
+            )

@@ -45,6 +45,11 @@ def classes_of(data: Section) -> list[str]:
     return found
 
 
+def texts_of(data: Section) -> dict[str, str]:
+    """Class -> its text in prompts, in label order; `data` as resolved."""
+    return {name: data["class_names"].get(name, name.replace("_", " ")) for name in data["classes"]}
+
+
 def _check_plain(names: Iterable[str]) -> None:
     """Refuse names that do something to a terminal, where Snakemake prints them, and names that are no text at all."""
     for name in names:

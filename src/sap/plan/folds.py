@@ -100,7 +100,7 @@ def fold_plan(study: Study, target: str, seed: int, asked: Asked, kind: type[Fol
     patches = {point.settings["attack"]["patch_size"] for point in asked.points if _backdoored(point.settings)}
     reads_anchors = asked.attacked or any("selection" in point.judged_on for point in asked.points)
     public = PublicPlan(
-        anchors=study.folder("draw_anchors", study.diagnosed[2]), size=max(study.settings["anchors"]["sizes"])
+        anchors=study.folder("draw_anchors", study.diagnosed.draw), size=max(study.settings["anchors"]["sizes"])
     )
     return kind(
         **model_fields(study),
@@ -119,7 +119,7 @@ def fold_plan(study: Study, target: str, seed: int, asked: Asked, kind: type[Fol
             for gradient in asked.gradients
         },
         anchors={
-            study.id("score_client", gradient): study.folder("draw_anchors", gradient[2])
+            study.id("score_client", gradient): study.folder("draw_anchors", gradient.draw, gradient.pool)
             for gradient in asked.gradients
         },
         statistics={

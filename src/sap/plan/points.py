@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sap.combinations import check_combination
 from sap.errors import SapError
@@ -12,11 +12,19 @@ from sap.needs import STATISTICS, from_source
 from sap.plan.ids import make_id
 from sap.plan.schema import schema
 from sap.plans import parts
-from sap.setting import SWEPT, prunes, relevant, words
+from sap.setting import CAPTIONS, SWEPT, prunes, relevant, words
 
-Gradient = tuple[str, str, int]  # alignment, reduction, anchor draw
 ON_CLIENTS = ("target", "clients")
 Statistic = tuple[str, str]  # kind (gram, fisher, moments, failures), whose inputs (client, anchors)
+
+
+class Gradient(NamedTuple):
+    """Which gradients: of which loss, reduced how, on which draw of which pool of the anchors."""
+
+    alignment: str
+    reduction: str
+    draw: int
+    pool: str = CAPTIONS
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ def expand(
     """Points of all blocks (see `sap.plan.blocks`), each once, in an order in which neighbours share work.
 
     `known` holds the declarations of all `merge` methods, `criteria` and `finishes` (the schema's $defs); `saliency_id`
-    names the gradients of an (alignment, reduction, draw), which chains a point to its anchors; `measure_id` names the
+    names the gradients, which chains a point to its anchors; `measure_id` names the
     statistics of a (kind, source); `clients` are those that `attackers: each` stands for; `recipe_id` names the
     trainings of a recipe, which chains a point to them. Fields that cannot matter (the anchors of a random mask) are
     left out of the settings, so that equal points have equal ids; what blocks say of one point is joined. Every pruned
@@ -183,8 +191,9 @@ def references(kinds: tuple[str, ...], clients: list[str]) -> Iterator[Point]:
 
 
 def gradient_of(settings: Mapping[str, Any]) -> Gradient:
-    """(alignment, reduction, anchor draw) of the gradients that these settings read."""
-    return settings["alignment"], settings["reduction"], settings["anchor_draw"]
+    """The gradients that these settings read."""
+    pool = settings.get("anchor_pool", CAPTIONS)
+    return Gradient(settings["alignment"], settings["reduction"], settings["anchor_draw"], pool)
 
 
 def describe(settings: Mapping[str, Any], known: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from sap.failures import FAILED
+from sap.plan.datasets import texts_of
 from sap.plan.points import Point, attack_of, family_of, read_by
 from sap.plan.records import report_of
 from sap.plan.schema import schema
@@ -24,6 +25,7 @@ def report_plan(study: Study) -> ReportPlan:
         backbone=study.folder("prepare_backbone"),
         anchors=max(study.settings["anchors"]["sizes"]),
         classes=tuple(study.settings["data"]["classes"]),
+        texts=tuple(texts_of(study.settings["data"]).values()),
         domains=tuple(study.domains),
         targets=tuple(study.targets),
         seeds=tuple(study.seeds),

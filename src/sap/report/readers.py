@@ -14,7 +14,7 @@ from sap.evaluate.rows import name_of
 from sap.failures import handed_back
 from sap.io import canonical, read_meta, sealed_rows, verified
 from sap.plans import ReportPlan, Shown, Training, parts
-from sap.setting import FIELDS, PLAIN
+from sap.setting import CAPTIONS, FIELDS, PLAIN
 
 ATTACK_FACTS = ["attacker_weight", "attacker_norm", "attacker_kept", "honest_kept"]
 ROW_COLUMNS = [
@@ -55,6 +55,8 @@ def points(points: Sequence[Shown]) -> pd.DataFrame:
             record["recipe"] = record["recipe"] or PLAIN
             if not record["prune_ratio"]:
                 record["criterion"] = "none"  # nothing is cut, whatever would have ranked the entries
+        if "alignment" in settings:
+            record["anchor_pool"] = record["anchor_pool"] or CAPTIONS  # likewise
         sizes = [part["anchor_size"] for part in parts(settings) if "anchor_size" in part]
         served = {name: settings[name] for name in ("serve", "beside") if name in settings}
         records.append(

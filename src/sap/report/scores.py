@@ -13,7 +13,7 @@ from sap.stats.summary import difference, domain_average, summarise
 from sap.stats.ties import smallest
 
 # Settings that tell merges of one criterion and ρ apart.
-APART = ("merge", "space", "alignment", "reduction", "anchor_size", "scope", "rescale", "scale")
+APART = ("merge", "space", "alignment", "reduction", "anchor_pool", "anchor_size", "scope", "rescale", "scale")
 
 
 def grid(results: Results, point: str) -> pd.DataFrame:

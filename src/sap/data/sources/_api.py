@@ -107,6 +107,7 @@ class Pairs:
 
     read: (AnchorOptions, own options, View) -> Public; files: anchors -> files that it reads beside the images
     known: (anchors, data) -> (how many pairs, where that is said); None where counting takes reading them
+    read_classes: as read, of the public images of the study's classes that it embeds: a caption is the class's name
     fields: data -> what they depend on beside `anchors`; options: of the data source of the same name
     """
 
@@ -118,6 +119,7 @@ class Pairs:
     fields: Callable[[Section], dict[str, Any]] = no_fields
     options: type | None = None
     required: tuple[str, ...] = ()
+    read_classes: Callable[[AnchorOptions, Any, View], Public] | None = None
 
     @property
     def module(self) -> str:

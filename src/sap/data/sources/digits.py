@@ -38,6 +38,18 @@ def read_pairs(anchors: AnchorOptions, own: DigitsOptions, view: View) -> Public
     return Public(files, captions, lambda position: fit(Image.fromarray(images[position]), view.geometry))
 
 
+def read_classes(anchors: AnchorOptions, own: DigitsOptions, view: View) -> Public:
+    from PIL import Image
+
+    from sap.data.digits import make_class_anchors
+    from sap.data.images import fit
+
+    images, labels = make_class_anchors(own)
+    names = [DIGITS_CLASSES[label] for label in labels]
+    files = [f"{name}/{position:04d}" for position, name in enumerate(names)]
+    return Public(files, names, lambda position: fit(Image.fromarray(images[position]), view.geometry))
+
+
 def make_corpus(own: DigitsOptions) -> tuple[Any, Any, Any]:
     from sap.data import digits
 
@@ -71,5 +83,6 @@ add_pairs(
         known=lambda anchors, data: (data["digits"]["anchors"], "data.digits.anchors"),
         fields=partial(pool, "anchors"),
         options=DigitsOptions,
+        read_classes=read_classes,
     )
 )

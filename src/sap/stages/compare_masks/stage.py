@@ -24,7 +24,7 @@ def plan(study: Study, seed: int) -> MasksPlan:
         seed=seed,
         clients={client.name: client.folder(seed) for client in study.clients},
         gradients={
-            gradient[2]: {
+            gradient.draw: {
                 client.name: study.job_on_client("score_client", gradient, client, seed).folder
                 for client in study.clients
             }

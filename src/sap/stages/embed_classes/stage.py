@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sap.plan.datasets import texts_of
 from sap.plan.stage import Identity, Job, Stage, identity
 from sap.plan.study import Study
 from sap.stages.embed_classes.plan import ClassesPlan
@@ -10,9 +11,7 @@ from sap.stages.embed_classes.plan import ClassesPlan
 
 def fields(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The texts of the classes and the templates around them."""
-    names = settings["data"]["class_names"]
-    texts = [names.get(name, name.replace("_", " ")) for name in settings["data"]["classes"]]
-    return {"classes": texts, "prompts": settings["backbone"]["prompts"]}
+    return {"classes": list(texts_of(settings["data"]).values()), "prompts": settings["backbone"]["prompts"]}
 
 
 def identify(study: Study) -> Identity:

@@ -16,6 +16,7 @@ from sap.report.frame import Results
 from sap.report.style import COLOURS, INK, MUTED, TWO_COLUMNS, blank, panels, short
 from sap.report.table import Column, Table, effect_columns, interval, mean_sd, number, percent, points_of, text
 from sap.stages.headroom.copies import copies_notes
+from sap.stages.headroom.words import words_notes
 from sap.stats.bed import READING, kind_of_bed
 from sap.stats.effect import ANSWERS, DIFFERENCES, Effect, crossed_effect
 from sap.stats.paired import detectable_difference
@@ -138,9 +139,9 @@ def bed_sentence(row: Mapping[str, Any]) -> str:
 )
 def headroom_table(results: Results) -> Table:
     """Zero-shot, linear probe and both ceilings on each domain, by thirds of the images, with the smallest difference
-    that could be found, and below the table how many images are copies of others across splits and domains. Read the
-    sentence under the table first: where the room is small against that difference, no method can be told from another
-    on this domain."""
+    that could be found, and below the table how many class words the anchors contain and how many images are copies of
+    others across splits and domains. Read the sentence under the table first: where the room is small against that
+    difference, no method can be told from another on this domain."""
     frame = headroom_frame(results)
     columns = [
         Column("domain", text("domain")),
@@ -160,7 +161,7 @@ def headroom_table(results: Results) -> Table:
         Column("seeds", number("seeds")),
     ]
     said = () if frame.empty else (*frame["sentence"], bed_sentence(frame.iloc[-1]))
-    return Table(frame, columns, EMPTY, notes=(*said, *copies_notes(results), *NOTES))
+    return Table(frame, columns, EMPTY, notes=(*said, *words_notes(results), *copies_notes(results), *NOTES))
 
 
 def _record(domain: str, parts: Sequence[Arrays], margin: float) -> dict[str, Any]:

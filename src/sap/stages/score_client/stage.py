@@ -9,9 +9,9 @@ from sap.stages.score_client.plan import ScorePlan
 
 
 def identify(study: Study, gradient: Gradient) -> Identity:
-    alignment, reduction, draw = gradient
+    alignment, reduction, draw, pool = gradient
     fields = {"alignment": alignment, "reduction": reduction, "sizes": sorted(study.settings["anchors"]["sizes"])}
-    return identity(f"{alignment}-{draw}", fields, anchors=study.id("draw_anchors", draw))
+    return identity(f"{alignment}-{draw}", fields, anchors=study.id("draw_anchors", draw, pool))
 
 
 def jobs(study: Study) -> Iterator[Job]:
@@ -27,7 +27,7 @@ def plan(study: Study, gradient: Gradient, train_id: str, trainee: str, seed: in
         seed=seed,
         **study.identity("score_client", gradient).fields,
         adapter=study.client(trainee).folder(seed),
-        anchors=study.folder("draw_anchors", gradient[2]),
+        anchors=study.folder("draw_anchors", gradient.draw, gradient.pool),
         backbone=study.folder("prepare_backbone"),
     )
 
