@@ -16,7 +16,7 @@ from sap.setting import SWEPT, prunes, relevant, words
 
 Gradient = tuple[str, str, int]  # alignment, reduction, anchor draw
 ON_CLIENTS = ("target", "clients")
-Statistic = tuple[str, str]  # kind (gram, fisher, moments, failures), whose inputs (client, anchors)
+Statistic = tuple[str, str]  # kind (gram, fisher, moments, failures, curve), whose inputs (client, anchors)
 
 
 @dataclass(frozen=True)
