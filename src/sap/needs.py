@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 ANCHORS, STATISTICS = "anchors", "statistics"  # what the server holds, and what each client measures for it
 
-SERVE_NEEDS = ("moments", "failures")  # statistics that kinds of model read (sap.serve), and no merge
+SERVE_NEEDS = ("moments", "failures", "curve")  # statistics that kinds of model read (sap.serve), and no merge
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ NEEDS = {
         "failure sets",
         "count, sum (1, E) and sum of squares (E, E) of the frozen features of those images that zero-shot has wrong "
         "and the client's own model right",
+        STATISTICS,
+    ),
+    "curve": Need(
+        "accuracy curves",
+        "(L,), accuracy of a client's own update times each λ on its validation images in other styles",
         STATISTICS,
     ),
 }

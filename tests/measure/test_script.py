@@ -1,5 +1,8 @@
 """The script of the stage: a client on its own images, or on the anchors, with what it writes."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +13,10 @@ from sap.compose import LazyTensors
 from sap.data.digits import CLASSES
 from sap.errors import SapError
 from sap.io import digest_file, load_tensors, read_jsonl, read_meta, save_tensors
+from sap.measure import curve
+from sap.plans import SharePlan
+from sap.scales import SCALES
+from sap.train.examples import open_examples
 from sap.update import load_adapter
 from tests.made_plans import SKETCH, whole_domain
 from tests.scripts import run_script
@@ -101,3 +108,32 @@ def test_sums_of_features_are_measured_on_the_clients_labels(measure, kind):
         assert counts.shape == (10,)
         assert float(counts.min()) > 0
         assert float(found["moments/outer"].trace()) == pytest.approx(float(counts.sum()), rel=1e-5)
+
+
+def test_a_curve_is_of_the_validation_images_and_of_the_training_images_where_there_are_none(
+    measure, tmp_path, monkeypatch
+):
+    seen, holding = [], open_examples(SharePlan(**whole_domain(tmp_path / "sketch")))
+    real = curve.accuracy_curve
+
+    def watched(backbone, update, where, seed, images, labels, texts):
+        seen.append((images.numpy(), labels.numpy()))
+        return real(backbone, update, where, seed, images, labels, texts)
+
+    monkeypatch.setattr(curve, "accuracy_curve", watched)
+    found, sent, kept = measure("curve", "client", images=10_000)
+    assert {name: tuple(each.shape) for name, each in found.items()} == {"curve/accuracy": (len(SCALES),)}
+    assert 0 <= float(found["curve/accuracy"].min()) <= float(found["curve/accuracy"].max()) <= 1
+    assert sorted(sent) == ["client", "digest", "files", "seed", "stage"]
+    assert kept["settings"] == {"kind": "curve", "source": "client", "images": 10_000}
+    measure("curve", "client", images=3)
+    untested = holding.val.labels[:0]
+    nothing = replace(holding.val, source=untested, row=untested, labels=untested)
+    monkeypatch.setattr("sap.measure.inputs.open_examples", lambda share: holding._replace(val=nothing))
+    measure("curve", "client", images=10_000)
+    (images, labels), (few, _), (trained, _) = seen
+    assert 3 < len(holding.val) < len(holding.train)
+    assert np.array_equal(images, holding.val.images(np.arange(len(holding.val))))
+    assert np.array_equal(labels, holding.val.labels)
+    assert len(few) == 3
+    assert np.array_equal(trained, holding.train.images(np.arange(len(holding.train))))

@@ -170,7 +170,17 @@ def test_a_kind_that_reads_its_clients_images_takes_no_statistics_of_the_anchors
 def test_the_overlay_of_rivals_plans_fusions_heads_and_learned_coefficients():
     study = build_study(read_config([ROOT / "experiments/rivals.yaml"], ROOT / "config.yaml"))
     shown = {point.settings["kind"] for point in study.points if "main" in point.views}
-    assert {"mixture", "product", "confidence", "scale_average", "gda", "vrf", "promptstyler"} <= shown
+    assert {"mixture", "product", "confidence", "scale_average", "gda", "vrf", "promptstyler", "own_curve"} <= shown
     methods = {point.settings["merge"]["method"] for point in study.points if "merge" in point.settings}
     assert {"lorahub", "ziplora", "expert_merging", "tara"} <= methods
-    assert set(study.measured) == {("moments", "client"), ("failures", "client")}
+    assert set(study.measured) == {("moments", "client"), ("failures", "client"), ("curve", "client")}
+
+
+def test_a_choice_by_own_curves_is_a_candidate_of_the_held_out_client_and_its_curves_are_measured(config):
+    blocks = [{"merge": "mean", "serve": "own_curve", "judged_on": "selection"}]
+    study = build_study(config | {"points": blocks})
+    assert set(study.measured) == {("curve", "client")}
+    plan = shard_plan(study, study.targets[0], 0, 0)
+    (point,) = (point for point in plan.points if point.settings["kind"] == "own_curve")
+    assert {"selection", "held_out"} <= set(point.judged_on)
+    assert point.settings["measured"] == {"curve": study.id("measure", ("curve", "client"))}

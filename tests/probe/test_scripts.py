@@ -10,8 +10,8 @@ from sap.errors import SapError
 from sap.evaluate.load import domain_images, load_judge
 from sap.evaluate.rows import VALIDATION, Judged
 from sap.io import digest_file, load_tensors, read_csv, read_json, read_jsonl
+from sap.scales import SCALES
 from sap.stages.headroom.plan import HeadroomPlan
-from sap.stages.headroom.run import SCALES
 from tests.probe.small_study import (
     HALF,
     WHOLE,

@@ -1,5 +1,5 @@
 rule measure:
-    """Gram matrices, Fisher information or sums of features of one client, for the points that ask for them."""
+    """Grams, Fisher information, sums of features or the accuracy curve of one client, for the points that ask."""
     input:
         planned_inputs("measure"),
     output:

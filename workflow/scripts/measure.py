@@ -1,4 +1,4 @@
-"""Gram matrices, Fisher information or sums of features of one client, on its own images or on the anchors."""
+"""Grams, Fisher information, sums of features or the accuracy curve of one client, on its own images or on anchors."""
 
 import argparse
 from pathlib import Path
@@ -17,8 +17,9 @@ def main(args: argparse.Namespace) -> None:
     from sap.clip.backbone import WEIGHTS_FILE, load_backbone
     from sap.failures import sentence_of, write_failures
     from sap.io import save_tensors, seed_of
+    from sap.measure.curve import CURVE, accuracy_curve
     from sap.measure.features import KINDS, feature_sums
-    from sap.measure.inputs import anchor_inputs, client_inputs
+    from sap.measure.inputs import anchor_inputs, client_inputs, held_inputs
     from sap.measure.statistics import client_statistics
     from sap.provenance import save_upload
     from sap.stages.measure.plan import MeasurePlan
@@ -27,7 +28,8 @@ def main(args: argparse.Namespace) -> None:
     plan = task.plan(MeasurePlan)
     backbone = load_backbone(plan.backbone, device)
     if plan.share:
-        measured, labels = client_inputs(backbone, plan.share, plan.classes, plan.seed, plan.images)
+        inputs_of = held_inputs if plan.kind == CURVE else client_inputs
+        measured, labels = inputs_of(backbone, plan.share, plan.classes, plan.seed, plan.images)
     else:
         measured, labels = anchor_inputs(backbone, plan.anchors, plan.images), None
     update = load_adapter(plan.adapter).to(device)
@@ -37,8 +39,10 @@ def main(args: argparse.Namespace) -> None:
     facts, notes = {"client": plan.client, "seed": plan.seed}, {"kind": plan.kind, "source": plan.source}
     failed = []
     try:
-        if plan.kind in KINDS:
-            pixels, texts, _ = measured
+        pixels, texts, _ = measured
+        if plan.kind == CURVE:
+            statistics = accuracy_curve(backbone, update, plan.adapter, drawn, pixels, labels, texts)
+        elif plan.kind in KINDS:
             statistics = feature_sums(backbone, update, pixels, labels, texts, plan.kind)
         else:
             statistics = client_statistics(

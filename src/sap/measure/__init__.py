@@ -1,1 +1,1 @@
-"""What a client's own model says about images: the statistics that data-dependent merges and heads read."""
+"""What a client's own model says about images: statistics that data-dependent merges, heads and choices of λ read."""

@@ -7,4 +7,8 @@ from sap.config import option
 
 @dataclass(frozen=True)
 class MeasureOptions:
-    images: int = option(256, "training images of a client (or anchors) that are measured, at most", low=1)
+    images: int = option(
+        256,
+        "training images of a client (for its curve: validation images), or anchors, that are measured, at most",
+        low=1,
+    )

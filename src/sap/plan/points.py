@@ -15,7 +15,7 @@ from sap.plans import parts
 from sap.setting import CAPTIONS, SWEPT, prunes, relevant, words
 
 ON_CLIENTS = ("target", "clients")
-Statistic = tuple[str, str]  # kind (gram, fisher, moments, failures), whose inputs (client, anchors)
+Statistic = tuple[str, str]  # kind (gram, fisher, moments, failures, curve), whose inputs (client, anchors)
 
 
 class Gradient(NamedTuple):
@@ -214,6 +214,14 @@ def describe(settings: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     if settings["criterion"] != "none":
         text = f"{settings['criterion']} ρ={_short(settings['prune_ratio'])} → {text}"
     return ", ".join([text, *words(settings)])
+
+
+def choice_of(settings: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    """What choosing the options of a point's finish is called, `mean, depth-wise λ`; empty without a finish."""
+    if "finish" not in settings:
+        return ""
+    bare = {name: value for name, value in settings.items() if name != "finish"}
+    return f"{describe(bare, known)}, {known['finishes'][settings['finish']['method']]['title']}"
 
 
 def needs_of(settings: Mapping[str, Any], known: Mapping[str, Any]) -> set[str]:

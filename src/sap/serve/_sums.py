@@ -6,8 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sap.errors import SapError
-from sap.factors import is_finite
+from sap.serve._uploads import refused, uploaded
 
 TOLERANCE = 1e-3  # of the length of a unit-norm feature; float32 sums are closer
 
@@ -31,19 +30,14 @@ def sums_of(found: Mapping[str, Tensor], client: str, kind: str, n_classes: int,
     sums those of that many unit-norm features, as far as their lengths say it.
     """
     shapes = {"count": (n_classes,), "sum": (n_classes, width), "outer": (width, width)}
-    for name, shape in shapes.items():
-        given = found.get(f"{kind}/{name}")
-        if given is None or tuple(given.shape) != shape or not is_finite(given):
-            got = "nothing" if given is None else f"shape {tuple(given.shape)}"
-            raise _bad(client, f"{kind}/{name} must be there, finite and of shape {shape}, got {got}")
-    count, total, outer = (found[f"{kind}/{name}"].double() for name in shapes)
+    count, total, outer = (uploaded(found, client, f"{kind}/{name}", shape) for name, shape in shapes.items())
     odd = (count < 0) | (count != count.round())
     if odd.any():
-        raise _bad(client, f"{kind}/count must hold whole numbers of images, has {float(count[odd][0]):.4g}")
+        raise refused(client, f"{kind}/count must hold whole numbers of images, has {float(count[odd][0]):.4g}")
     longest = float((torch.linalg.vector_norm(total, dim=1) - count * (1 + TOLERANCE)).max())
     energy, images = float(outer.trace()), float(count.sum())
     if longest > 0 or abs(energy - images) > TOLERANCE * max(images, 1):
-        raise _bad(
+        raise refused(
             client, f"{kind} must be sums of {images:.0f} features of length 1, their squares sum to {energy:.4g}"
         )
     return Sums(count, total, outer)
@@ -57,7 +51,3 @@ def added(sums: list[Sums]) -> Sums:
 def numbers_sent(found: Mapping[str, Tensor], kind: str) -> int:
     """How many numbers a client uploads as `kind`."""
     return sum(found[name].numel() for name in found if name.startswith(f"{kind}/"))
-
-
-def _bad(client: str, what: str) -> SapError:
-    return SapError(f"client '{client}': its {what}. Leave it out, or serve the point without these statistics.")

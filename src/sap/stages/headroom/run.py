@@ -11,12 +11,12 @@ from sap.evaluate.runner import DomainImages, Judge
 from sap.io import seed_of
 from sap.probe.inputs import some_images
 from sap.probe.linear import linear_probe
+from sap.scales import SCALES
 from sap.stages.headroom.plan import HeadroomPlan
 from sap.stats.ties import largest
 from sap.update import Update
 
 CEILINGS = ("pooled", "oracle")
-SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # λ of the pooled update
 
 
 def headroom(plan: HeadroomPlan, device: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""Gram matrices, Fisher information or sums of features of one client."""
+"""Gram matrices, Fisher information, sums of features or the accuracy curve of one client."""

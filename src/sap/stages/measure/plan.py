@@ -7,8 +7,8 @@ from sap.plans import SharePlan, metas
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurePlan:
-    """`kind`: gram, fisher, moments or failures, of at most so many `images`; `share`: the client's own, None where
-    those of `anchors`, a folder, are measured; `adapter`: the client's upload."""
+    """`kind`: gram, fisher, moments, failures or curve, of at most so many `images`; `share`: the client's own, None
+    where those of `anchors`, a folder, are measured; `adapter`: the client's upload."""
 
     client: str
     seed: int

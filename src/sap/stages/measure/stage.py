@@ -1,4 +1,4 @@
-"""Gram matrices, Fisher information or sums of features of one client, for the points that ask for them."""
+"""Grams, Fisher information, sums of features or the accuracy curve of one client, for the points that ask."""
 
 from collections.abc import Iterator
 
