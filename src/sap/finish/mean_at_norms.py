@@ -10,13 +10,11 @@ the layers. For pruned merges `control: shrunk` is the first of the two. Layers 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import torch
+from functools import reduce
 
 from sap.config import option
-from sap.factors import Entry
+from sap.factors import Entry, add, scaled
 from sap.finish._api import finish_method
-from sap.merge._ops import weighted_sum
 from sap.update import Stack, Update
 
 
@@ -38,7 +36,10 @@ def mean_at_norms(merged: Update, stacks: Mapping[str, Stack], options: Options)
 
 
 def _mean(stack: Stack) -> Entry:
-    return weighted_sum(stack, torch.full_like(stack.weights, 1 / len(stack.clients)))  # whatever the merge weighs by
+    """Every client counts alike, whatever the merge weighs by; one client's dense entries at a time."""
+    return reduce(
+        lambda total, entry: add([total, entry]), (scaled(e, 1 / len(stack.clients)) for e in stack.entries())
+    )
 
 
 def _ratio(wanted: float, norm: float) -> float:
