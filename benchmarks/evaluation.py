@@ -237,8 +237,9 @@ def vit_plan(folder: Path, given: argparse.Namespace) -> tuple[FoldPlan, str, in
         save_tensors(folder / f"gradients-{k}/gradients.safetensors", gradients)
         save_meta(folder / name, {"sample_count": 100})
         save_meta(folder / f"gradients-{k}", {})
-    for name in ("backbone", "classes", "target"):
+    for name in ("backbone", "target"):
         save_meta(folder / name, {})
+    save_meta(folder / "classes", {"settings": {"classes": [str(number) for number in range(len(features))]}})
     return plan, "random", 16
 
 
