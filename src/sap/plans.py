@@ -151,7 +151,7 @@ class FoldPlan(ModelPlan):
 class Shown:
     """One point as tables and figures know it: `attack` is its name, empty where it is clean; `seeds` None is all;
     `group`: of its kind (sap.serve); `images`: whose images a ceiling in it was trained on; `adapters`: whether the
-    clients upload their adapters for it."""
+    clients upload their adapters for it; `choice`: what choosing its finish's options is called, empty without one."""
 
     id: str
     settings: dict[str, Any]
@@ -167,6 +167,7 @@ class Shown:
     group: str = ""
     images: str = ""
     adapters: bool = True
+    choice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

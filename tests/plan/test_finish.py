@@ -1,13 +1,18 @@
 """A finish in the config: checked, named, part of the id where there is one, and another merge to the report."""
 
 import json
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from sap.errors import SapError
 from sap.pipeline import build_study
+from sap.plan.overlays import read_config
 from sap.plan.reporting import report_plan
 from sap.report.readers import points as read_points
+
+ROOT = Path(__file__).parents[2]
 
 
 def points_of(config, *blocks):
@@ -48,3 +53,24 @@ def test_the_report_takes_a_finished_mean_for_another_merge_than_the_mean(config
     assert all(name.startswith("mean → svc (svc alpha ") for name in merges[1:])
     methods = [json.loads(key)["method"] for key in found["merge_key"].dropna()]
     assert methods == ["mean", "mean → svc", "mean → svc"]
+
+
+def test_finished_merges_that_differ_in_the_options_of_the_finish_alone_are_one_choice(config):
+    ramps = [{"method": "lines", "alpha": alpha} for alpha in (0.0, 0.5)]
+    config["points"] = [
+        {"merge": ["mean", {"method": "ties", "density": 0.3}], "finish": ["none", "svc", *ramps]},
+        {"merge": "mean", "finish": ramps, "scale": 0.5},
+    ]
+    shown = report_plan(build_study(config)).points
+    assert Counter(point.choice for point in shown if "merge" in point.settings and point.views != ("control",)) == {
+        "": 2, "mean, svc": 1, "ties (density 0.3), svc": 1, "mean, depth-wise λ": 2,
+        "ties (density 0.3), depth-wise λ": 2, "mean, λ=0.5, depth-wise λ": 2,
+    }  # fmt: skip
+
+
+def test_the_overlay_of_selection_holds_ramps_of_which_none_is_a_plain_scale():
+    study = build_study(read_config([ROOT / "experiments/selection.yaml"], ROOT / "config.yaml"))
+    ramps = [point for point in study.points if point.settings.get("finish", {}).get("method") == "lines"]
+    grid = {(point.settings["finish"]["alpha"], point.settings["finish"]["beta"]) for point in ramps}
+    assert grid == {(alpha, beta) for alpha in (0.0, 0.25, 0.5, 1.0) for beta in (0.25, 0.5, 1.0)}
+    assert all(point.views == ("selection",) and study.left_one_out(point) for point in ramps)

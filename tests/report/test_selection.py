@@ -169,6 +169,36 @@ def test_the_whole_table_goes_on_without_a_candidate_that_lacks_a_score(results,
     assert best.isdisjoint(again.values())
 
 
+def with_choices(results, choices):
+    """The results with these names of choices, point -> name, as a plan gives them to finished merges."""
+    points = [dataclasses.replace(shown, choice=choices.get(shown.id, "")) for shown in results.plan.points]
+    return dataclasses.replace(results, plan=dataclasses.replace(results.plan, points=tuple(points)))
+
+
+def test_merges_that_differ_in_the_options_of_their_finish_are_one_family_the_smaller_update_first(results, by_symbol):
+    small, middle, large = by_symbol["λ"].points
+    other = by_symbol["ρ"].points[0]
+    choices = dict.fromkeys((large, middle, small), "mean, depth-wise λ") | {other: "mean, svc"}
+    made = with_choices(results, choices)
+    found = families(made)
+    assert "mean, svc" not in found  # one alone is no choice
+    family = found["mean, depth-wise λ"]
+    assert (family.points, family.values, family.fixed) == ((small, middle, large), None, None)
+    frame = selection_frame(made)
+    modes = frame[frame["family"] == "mean, depth-wise λ"]
+    assert list(modes["mode"]) == ["anchor", "client", "held-out client", "held-out client, one SE", "oracle"]
+    assert set(modes["candidates"]) == {3}
+    assert modes["accuracy"].notna().all()
+    assert chosen(made, family, "held-out client") == chosen(results, by_symbol["λ"], "held-out client")
+    tied = held_out_means(made, family, 0.6, 0.6, 0.6)
+    assert set(chosen(tied, family, "held-out client").values()) == {small}
+
+
+def test_a_finish_with_one_setting_and_no_other_candidates_is_no_family(results, by_symbol):
+    outside = [point for point in results.points.index if point not in families(results)[EVERYTHING].points]
+    assert set(families(with_choices(results, dict.fromkeys(outside, "mean, depth-wise λ")))) == set(families(results))
+
+
 def test_candidates_of_one_family_are_no_table_of_their_own(tmp_path):
     results = load_results(write_experiment(tmp_path, views=("main", "selection"), seeds=(0,)))
     paths = results.points["judged_on"].map(lambda words: "selection" in words) & (

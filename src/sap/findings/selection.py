@@ -1,4 +1,4 @@
-"""Who chooses λ, ρ or the method: nobody, the anchors, the clients, or (a ceiling) the target's own labels.
+"""Who chooses λ, ρ, the options of a finish or the method: nobody, the anchors, the clients, or (a ceiling) the target.
 
 Candidates are points that were judged for a selection. Held-out client: each is merged without the clients of one
 source domain and judged on that domain's validation images, for every source domain in turn; the mean decides, and what
@@ -6,7 +6,7 @@ was chosen is merged from all. This is leave-one-domain-out cross-validation wit
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,7 @@ NOTES = (
     "Oracle: highest accuracy on the target. The smaller update wins a tie.",
     "One SE: the smallest update whose mean accuracy lies within one binomial standard error of the best. Parabola: "
     "the value nearest to the vertex of the least-squares parabola through the means, or the best where it has none.",
+    "Depth-wise λ: the merges that differ in the options of their finish alone. "
     f"{EVERYTHING.capitalize()}: every candidate that has all scores, whatever its method; its fixed row would be a "
     "method named in advance.",
     "Accuracy in percent on the held-out domains, mean ± sd over seeds. Δ: points above zero-shot [95 % interval over "
@@ -73,8 +74,8 @@ class Family:
 
 
 def families(results: Results) -> dict[str, Family]:
-    """Name -> candidates: the λ path of each method and the ρ of each kind of pruning, where they have two values or
-    more, and the whole table."""
+    """Name -> candidates: the λ path of each method, the ρ of each kind of pruning and the options of each finish of a
+    merge, where they have two values or more, and the whole table."""
     return {
         f"{family.name}, {family.symbol}" if family.symbol else family.name: family for family in _families(results)
     }
@@ -133,9 +134,9 @@ def selection_frame(results: Results) -> pd.DataFrame:
 
 @table("selection", "Who chooses λ, ρ and the method", "2 Accuracy")
 def selection_table(results: Results) -> Table:
-    """Accuracy when λ, ρ or the whole method is fixed, chosen by the anchors, by the clients' validation images, by
-    each client for the merges of the others, or on the target itself. The last section is a ceiling: how far the
-    others fall short of it is the price of not knowing the target."""
+    """Accuracy when λ, ρ, the options of a finish or the whole method is fixed, chosen by the anchors, by the clients'
+    validation images, by each client for the merges of the others, or on the target itself. The last section is a
+    ceiling: how far the others fall short of it is the price of not knowing the target."""
     columns = [
         Column("what", lambda row: row["family"] + (f", {row['symbol']}" if row["symbol"] else "")),
         Column("selection", text("mode")),
@@ -165,11 +166,31 @@ def _families(results: Results) -> Iterator[Family]:
                 at = next(iter(values.index[values == fixed]), None)
                 name = str(points.loc[at or values.index[-1], "label"])
                 yield Family(name, symbol, tuple(values.index), tuple(values), at)
+    for name, members in _finished(results, merges.index).items():
+        largest_family = max(largest_family, len(members))
+        yield Family(name, "", _by_size(results, members))
     if largest_family < len(points):  # else it would be that family once more
-        norms = results.norms.groupby("point").mean()
-        sizes = points.index.map(lambda point: 0.0 if points.loc[point, "kind"] == "zero_shot" else norms.get(point))
-        order = np.argsort(np.nan_to_num(np.array(sizes, float), nan=np.inf), kind="stable")
-        yield Family(EVERYTHING, "", tuple(points.index[order]))
+        yield Family(EVERYTHING, "", _by_size(results, points.index))
+
+
+def _finished(results: Results, merges: Collection[str]) -> dict[str, list[str]]:
+    """Name of the choice -> those of the merges that differ in the options of their finish alone, two or more."""
+    alike: dict[str, list[str]] = {}
+    for point in results.plan.points:
+        if point.choice and point.id in merges:
+            alike.setdefault(point.choice, []).append(point.id)
+    return {choice: members for choice, members in alike.items() if len(members) > 1}
+
+
+def _by_size(results: Results, points: Iterable[str]) -> tuple[str, ...]:
+    """The points by the mean norm of what they serve; those without one last, in their order."""
+    norms = results.norms.groupby("point").mean()
+
+    def size(point: str) -> float:
+        norm = 0.0 if results.points.loc[point, "kind"] == "zero_shot" else norms.get(point, np.inf)
+        return np.inf if np.isnan(norm) else norm
+
+    return tuple(sorted(points, key=size))
 
 
 def _candidates(results: Results) -> pd.DataFrame:

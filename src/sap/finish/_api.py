@@ -27,20 +27,22 @@ class Finish:
     paper: str
     options: type
     checked: str
+    title: str
 
 
 FINISHES: Registry[Finish] = Registry("finish")
 
 
-def finish_method(name: str, paper: str, options: type = NoOptions, checked: str = "") -> Callable:
+def finish_method(name: str, paper: str, options: type = NoOptions, checked: str = "", title: str = "") -> Callable:
     """Register a finish.
 
     `paper`: citation; `options`: dataclass of `sap.config.option` fields; `checked`: what its values were compared
-    with, a public repository and file or a closed form.
+    with, a public repository and file or a closed form; `title`: what a choice of its options is called in tables, by
+    default its name.
     """
 
     def register(function: Callable) -> Callable:
-        FINISHES.add(name, Finish(name, function, paper, options, checked))
+        FINISHES.add(name, Finish(name, function, paper, options, checked, title or name))
         return function
 
     return register
@@ -66,6 +68,7 @@ def describe() -> dict[str, dict[str, Any]]:
             "summary": (entry.function.__doc__ or "").strip().split("\n")[0],
             "paper": entry.paper,
             "checked": entry.checked,
+            "title": entry.title,
             "options": schema_of(entry.options),
         }
         for name, entry in FINISHES.items()

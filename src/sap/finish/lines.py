@@ -37,7 +37,11 @@ class Options:
 
 
 @finish_method(
-    "lines", paper="arXiv:2410.17146", options=Options, checked="wang-kee/LiNeS, src/eval/eval.py, LiNeS_scaling"
+    "lines",
+    paper="arXiv:2410.17146",
+    options=Options,
+    checked="wang-kee/LiNeS, src/eval/eval.py, LiNeS_scaling",
+    title="depth-wise λ",
 )
 def lines(merged: Update, stacks: Mapping[str, Stack], options: Options) -> dict[str, Entry]:
     """LiNeS: the update of a visual block grows with its depth."""

@@ -207,6 +207,14 @@ def describe(settings: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     return ", ".join([text, *words(settings)])
 
 
+def choice_of(settings: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    """What choosing the options of a point's finish is called, `mean, depth-wise λ`; empty without a finish."""
+    if "finish" not in settings:
+        return ""
+    bare = {name: value for name, value in settings.items() if name != "finish"}
+    return f"{describe(bare, known)}, {known['finishes'][settings['finish']['method']]['title']}"
+
+
 def needs_of(settings: Mapping[str, Any], known: Mapping[str, Any]) -> set[str]:
     """What the point's criteria and merge methods, and the kinds that it is served as, declared to need."""
     read: set[str] = set()

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from sap.failures import FAILED
-from sap.plan.points import Point, attack_of, family_of, read_by
+from sap.plan.points import Point, attack_of, choice_of, family_of, read_by
 from sap.plan.records import report_of
 from sap.plan.schema import schema
 from sap.plan.study import Study
@@ -78,6 +78,7 @@ def _shown(point: Point) -> Shown:
         group=defs["kinds"][point.settings["kind"]]["group"],
         adapters=any(set(defs["kinds"][part["kind"]]["reads"]) & {"merge", "clients", "client"} for part in read),
         images=", ".join(dict.fromkeys(filter(None, (defs["kinds"][part["kind"]]["images"] for part in read)))),
+        choice=choice_of(point.settings, defs),
     )
 
 
