@@ -74,7 +74,7 @@ def test_no_text_of_a_csv_file_is_a_formula_and_numbers_are_as_they_were(tables)
 
 def test_figures_of_such_names_are_drawn(results, tmp_path):
     make_exhibits("figures", results, tmp_path)
-    assert len(list(tmp_path.glob("*.pdf"))) == 20
+    assert len(list(tmp_path.glob("*.pdf"))) == 21
 
 
 def test_names_that_look_like_numbers_or_nothing_are_still_names(results):

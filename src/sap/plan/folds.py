@@ -39,11 +39,12 @@ class Asked:
 
 @cache  # most seeds of a target ask the same, and Snakemake asks for a plan as a job's input and as its param
 def _shard(study: Study, target: str, shard: int, seeds: frozenset[frozenset[int]]) -> Asked:
-    return asked_of(study, study.shard_points(target, shard, seeds))
+    return asked_of(study, study.shard_points(target, shard, seeds), judged=True)
 
 
-def asked_of(study: Study, points: list[Point]) -> Asked:
-    """Points as a plan lists them, with the code and the artifacts that they read."""
+def asked_of(study: Study, points: list[Point], judged: bool = False) -> Asked:
+    """Points as a plan lists them, with the code and the artifacts that they read; what they are judged on only where
+    they are `judged`."""
     packages = study.counted_packages
     triggered = any(_backdoored(point.settings) for point in points)  # then clean merges see the patch, too
     listed = tuple(
@@ -52,7 +53,7 @@ def asked_of(study: Study, points: list[Point]) -> Asked:
             settings=dict(point.settings),
             code=code_of(packages, *point_modules(point.settings)),
             reads=_reads(point.settings),
-            judged_on=_judged_on(study, point, triggered),
+            judged_on=_judged_on(study, point, triggered) if judged else (),
         )
         for point in points
     )
