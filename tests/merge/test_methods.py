@@ -1,5 +1,6 @@
 """Properties that hold for every registered merge method; exceptions are declared at the registration."""
 
+from dataclasses import replace
 from functools import cache
 from itertools import combinations
 
@@ -8,7 +9,7 @@ import torch
 
 from sap.config import parse
 from sap.errors import SapError
-from sap.merge._api import METHODS, Method, describe, merge_method
+from sap.merge._api import METHODS, describe, merge_method
 from sap.update import Factors, Update, stacks
 from tests.merge.cohort import SHAPES, assert_close, cohort_size, make_client, make_clients, merge
 
@@ -195,20 +196,8 @@ def test_wrong_options_name_the_key():
 
 
 def test_a_method_that_is_not_valid_for_the_cohort_says_why():
-    method = Method(
-        "krum_like",
-        lambda stack, options: stack.delta(0),
-        "paper",
-        "robust",
-        METHODS["mean"].options,
-        "delta",
-        "layer",
-        frozenset(),
-        lambda n, options: f"needs at least 7 clients, got {n}." if n < 7 else None,
-        True,
-        True,
-        None,
-    )
+    check = lambda n, options: f"needs at least 7 clients, got {n}." if n < 7 else None  # noqa: E731
+    method = replace(METHODS["mean"], name="krum_like", check=check)
     with pytest.raises(SapError, match=r"merge\.krum_like: needs at least 7 clients, got 4"):
         method.merge(stacks(make_clients()), method.options())
 

@@ -209,6 +209,17 @@ def test_candidates_of_one_family_are_no_table_of_their_own(tmp_path):
     assert [family.symbol for family in families(dataclasses.replace(results, points=points)).values()] == ["λ"]
 
 
+def test_a_choice_among_values_without_the_usual_one_has_no_fixed_row_and_a_name_of_its_own(results, by_symbol):
+    one = by_symbol["λ"].points[1]
+    points = results.points.copy()
+    points.at[one, "judged_on"] = ("target",)
+    points["label"] = ["mean, λ=2" if scale == 2 else label for label, scale in points[["label", "scale"]].values]
+    fewer = dataclasses.replace(results, points=points)
+    frame = selection_frame(fewer).set_index("symbol").loc["λ"]
+    assert "fixed" not in set(frame["mode"])
+    assert not frame["family"].str.contains("λ=2").any()
+
+
 def test_without_candidates_the_table_says_so(bare):
     assert "holds no candidates" in markdown(selection_table(bare), "Selection")
 

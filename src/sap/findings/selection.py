@@ -164,7 +164,8 @@ def _families(results: Results) -> Iterator[Family]:
             if len(values) > 1:
                 largest_family = max(largest_family, len(values))
                 at = next(iter(values.index[values == fixed]), None)
-                name = str(points.loc[at or values.index[-1], "label"])
+                last = values.index[-1]
+                name = str(points.loc[at or last, "label"]).removesuffix(f", {symbol}={values[last]:g}")
                 yield Family(name, symbol, tuple(values.index), tuple(values), at)
     for name, members in _finished(results, merges.index).items():
         largest_family = max(largest_family, len(members))
@@ -200,8 +201,10 @@ def _candidates(results: Results) -> pd.DataFrame:
 
 
 def _applies(family: Family, mode: str) -> bool:
+    if mode == "fixed":
+        return family.fixed is not None
     if family.values is None:
-        return mode not in ("fixed", "held-out client, parabola")
+        return not mode.endswith("parabola")
     return not mode.endswith("parabola") or len(family.values) > 2
 
 
