@@ -60,7 +60,7 @@ def no_regret(results: Results) -> list[Part]:
 
 def _beds(results: Results) -> Sequence[Results]:
     if len(results.beds) < 2:
-        raise NotTestable("the experiment stands on one bed alone (`beds` of the config names none that has run)")
+        raise NotTestable("the experiment stands on one bed alone (key beds of the config names none that has run)")
     return results.beds
 
 
