@@ -27,6 +27,8 @@ from sap.prune.scorer import statistic_of
 from sap.setting import MERGE, complete, prunes, relevant, up_to
 from sap.update import Stack, Update, check_alike, client_shares
 
+CACHE_BYTES = 2**31  # of unpruned merges that are kept between points
+
 
 class Composer:
     """Merges the same clients at many points.
@@ -46,7 +48,7 @@ class Composer:
         seed: int = 0,
         statistics: Gradients | None = None,
         judge: Callable[[Point], Any] | None = None,
-        cache_bytes: int = 2**31,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         check_alike(updates)
         self.updates = {client: updates[client] for client in sorted(updates)}

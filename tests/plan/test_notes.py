@@ -25,6 +25,13 @@ def test_trainings_of_few_steps_are_named_with_their_steps(changed):
     assert notes(build_study(config)) == []
 
 
+def test_candidates_without_validation_images_are_named(changed):
+    config = changed("data.split.val", 0.0)
+    config["evaluate"] |= {"candidates": ["main"]}
+    (line,) = notes(build_study(config))
+    assert line.startswith("nothing is chosen by the sources' validation images, for data.split.val is 0.")
+
+
 def test_soft_labels_are_named_with_what_they_cost(changed):
     (line,) = notes(build_study(changed("train.label_smoothing", 0.1)))
     assert line.startswith("train.label_smoothing above 0: clients that are trained to be unsure lose more by a merge")

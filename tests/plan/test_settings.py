@@ -25,6 +25,7 @@ from sap.plan.settings import load_settings
         ("seeds", [], "seeds must hold at least 1 item(s), got 0"),
         ("seeds", [0, 0], "seeds must differ"),
         ("beds", ["digits"], "beds must name other experiments, each once, got ['digits']. Leave out digits."),
+        ("evaluate.candidates", ["pth"], "evaluate.candidates: unknown view 'pth'. Did you mean 'path'?"),
         ("beds", ["a", "a"], "beds must name other experiments"),
         ("sedes", [0], "the config: unknown key 'sedes'. Did you mean 'seeds'?"),
         ("data.domains", ["photo", "sketh"], "data.domains: unknown domain 'sketh'. Did you mean 'sketch'?"),

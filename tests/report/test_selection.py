@@ -209,6 +209,13 @@ def test_candidates_of_one_family_are_no_table_of_their_own(tmp_path):
     assert [family.symbol for family in families(dataclasses.replace(results, points=points)).values()] == ["λ"]
 
 
+def test_of_two_domains_no_client_can_be_held_out(tmp_path):
+    results = load_results(write_experiment(tmp_path, views=("main", "selection"), seeds=(0,), domains=("a", "b")))
+    frame = selection_frame(results)
+    assert set(frame["mode"]) == {"fixed", "anchor", "client", "oracle"}
+    assert frame["accuracy"].notna().all()
+
+
 def test_a_choice_among_values_without_the_usual_one_has_no_fixed_row_and_a_name_of_its_own(results, by_symbol):
     one = by_symbol["λ"].points[1]
     points = results.points.copy()

@@ -11,7 +11,7 @@ from torch import Tensor
 import sap.finish
 import sap.merge
 import sap.prune  # noqa: F401  all three register their methods
-from sap.compose import Composer, LazyGradients, LazyTensors
+from sap.compose import CACHE_BYTES, Composer, LazyGradients, LazyTensors
 from sap.evaluate.counts import sample_count
 from sap.io import load_tensors
 from sap.plans import FoldPlan
@@ -43,11 +43,12 @@ def by_recipe(plan: FoldPlan) -> Callable[[Mapping[str, Any]], Composer]:
 
 
 def composers(
-    plan: FoldPlan, trained: Mapping[str, Update], backbone: "Backbone | None" = None
+    plan: FoldPlan, trained: Mapping[str, Update], backbone: "Backbone | None" = None, cache_bytes: int = CACHE_BYTES
 ) -> Callable[[Mapping[str, Update], Mapping[str, float] | None], Composer]:
     """Makes the Composer of a fold in which `replaced` clients upload something else, and weights are others.
 
     Gradients of what was replaced are computed from the anchors when a point asks for them; all others are read.
+    `cache_bytes`: of unpruned merges that are kept between points.
     """
     counts = {name: sample_count(folder) for name, folder in plan.clients.items()}
     stored, statistics = _gradients(plan), statistics_of(plan)
@@ -84,7 +85,9 @@ def composers(
                 return stored(settings, client)
             return computed(client, *(settings[n] for n in ("saliency", "anchor_size", "alignment", "reduction")))
 
-        return Composer(clients, counts if weights is None else weights, gradients, plan.seed, statistics, judge)
+        return Composer(
+            clients, counts if weights is None else weights, gradients, plan.seed, statistics, judge, cache_bytes
+        )
 
     return compose
 

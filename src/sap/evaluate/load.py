@@ -11,7 +11,7 @@ import numpy as np
 from sap.attack.backdoor import stamp
 from sap.clip.backbone import Backbone, load_backbone
 from sap.clip.tower import first_adapted
-from sap.compose import Composer
+from sap.compose import CACHE_BYTES, Composer
 from sap.data.store import open_store
 from sap.errors import SapError
 from sap.evaluate.attacked import Scenarios
@@ -44,8 +44,17 @@ def load_fold(
     return judge, tests, _fold(plan, trained, judge.backbone, classes)
 
 
-def _fold(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone, classes: tuple[str, ...]) -> Fold:
-    """The clients of a plan, and what can be asked of them; `classes` are their words, in label order."""
+def _fold(
+    plan: FoldPlan,
+    trained: Mapping[str, Update],
+    backbone: Backbone,
+    classes: tuple[str, ...],
+    cache_bytes: int = CACHE_BYTES,
+) -> Fold:
+    """The clients of a plan, and what can be asked of them; `classes` are their words, in label order.
+
+    All folds without a domain together keep as many merges as the whole one, `cache_bytes`.
+    """
     shapes = _shapes(backbone)
 
     @cache
@@ -58,14 +67,15 @@ def _fold(plan: FoldPlan, trained: Mapping[str, Update], backbone: Backbone, cla
     def without(domain: str) -> Fold:
         left = {name: plan.clients[name] for name in plan.without(domain)}
         recipes = {recipe: {name: folders[name] for name in left} for recipe, folders in plan.recipes.items()}
-        return _fold(replace(plan, clients=left, recipes=recipes), trained, backbone, classes)
+        share = cache_bytes // len(set(plan.domain_of.values()))
+        return _fold(replace(plan, clients=left, recipes=recipes), trained, backbone, classes, share)
 
     @cache
     def composer(recipe: str) -> Composer:
         own = {name: trained[f"{recipe}/{name}"] for name in plan.clients}
         return load_composer(plan.trained_by({"recipe": recipe}), own, backbone)
 
-    compose = composers(plan, trained, backbone)
+    compose = composers(plan, trained, backbone, cache_bytes)
     found = Scenarios(plan, trained, compose, lambda folder: _adapter(folder, shapes), public)
 
     def merge(settings: Mapping[str, Any]) -> Update:

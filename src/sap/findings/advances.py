@@ -1,6 +1,7 @@
 """Does any row do more than the plain mean, than its shrinkage control and than zero-shot, on every bed?
 
-A row advances where each of these differences is above zero on each bed. Every row is a try: the p of a row is the
+A row advances where each of these differences is above zero on each bed; without a control on every bed it may do no
+more than shrink, and advances by no p. Every row is a try: the p of a row is the
 largest over its differences (an intersection-union test, Berger 1982, needs no correction inside), and Holm corrects
 over all rows that were tried.
 """
@@ -23,12 +24,15 @@ from sap.stats.paired import holm
 
 Controls = dict[str, dict[str, str]]
 MEAN, ZERO, LAYER, TOTAL = "mean", "zero-shot", "mean at its layer norms", "mean at its total norm"
+YES, UNCONTROLLED, NO = "yes", "not controlled", "no"
 NOTES = (
     "Smallest difference: over the beds, in points, to the plain mean, to zero-shot, and to the mean at the row's own "
     "norms (of each layer: `control: shrunk` of a pruned row, or a point with `finish: mean_at_norms`; of the whole "
-    "update). –: the experiment has no such control; a row that scales the mean, or chooses among rows, needs none.",
+    "update). –: the experiment has no such control.",
     "p: the largest one-sided p over a row's differences and beds; 1 where one of them is not above zero. Holm: over "
-    "all rows of the table. A row advances where Holm's p is under 0.05.",
+    "all rows of the table. A row advances where Holm's p is under 0.05 and it has a control of its layer norms on "
+    "every bed. `not controlled`: p is under 0.05, and it may be the size of the update alone, as with rules that "
+    "choose and with the mean at another λ.",
 )
 
 
@@ -36,7 +40,7 @@ def advances_frame(beds: Sequence[Results]) -> pd.DataFrame:
     """One row per label on all beds that needs no target and is neither the mean nor zero-shot, the smallest p first.
 
     section, method, least (name of the smallest difference and its bed), smallest difference to MEAN, ZERO, LAYER and
-    TOTAL as least__NAME (shares, NaN without a control), p, p_holm, advances.
+    TOTAL as least__NAME (shares, NaN without a control), p, p_holm, advances ("yes", "not controlled" or "no").
     """
     if len(beds) < 2:
         return pd.DataFrame()
@@ -66,7 +70,8 @@ def advances_frame(beds: Sequence[Results]) -> pd.DataFrame:
     if frame.empty:
         return frame
     frame["p_holm"] = [corrected[label] for label in frame["method"]]
-    frame["advances"] = frame["p_holm"] < 0.05
+    verdicts = np.where(frame[f"least__{LAYER}"].isna(), UNCONTROLLED, YES)
+    frame["advances"] = np.where(frame["p_holm"] < 0.05, verdicts, NO)
     return frame.sort_values(["p", f"least__{MEAN}"], ascending=[True, False], kind="stable", ignore_index=True)
 
 
@@ -86,9 +91,9 @@ def advances_table(results: Results) -> Table:
         Column("the smallest is to", text("least")),
         Column("p", lambda row: p_value(row["p"])),
         Column("p (Holm)", lambda row: p_value(row["p_holm"])),
-        Column("advances", lambda row: "yes" if row["advances"] else "no"),
+        Column("advances", text("advances")),
     ]
-    tries = () if frame.empty else (f"{len(frame)} rows were tried; {int(frame['advances'].sum())} advance.",)
+    tries = () if frame.empty else (f"{len(frame)} rows were tried; {(frame['advances'] == YES).sum()} advance.",)
     return Table(frame, columns, EMPTY, notes=(*tries, *NOTES))
 
 

@@ -8,7 +8,7 @@ beds where they do not, can be recommended to somebody who does not know on whic
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from sap.report.exhibit import table
 from sap.report.frame import Results
 from sap.report.outcomes import Array
 from sap.report.table import BELOW, Column, Table, interval, is_missing, number, percent, text
-from sap.stats.common import interval_of, rank_correlation, ranks, resampled_means
+from sap.stats.resampling import interval_of, rank_correlation, ranks, resampled_means
 from sap.stats.ties import largest
 
 CHOSEN, FIXED, FLOORS, CEILINGS = "Chosen without the target", "Fixed in advance", "Floors", "Ceilings"
@@ -52,10 +52,18 @@ class BedRow:
 
 
 def bed_rows(results: Results) -> dict[str, BedRow]:
-    """Label -> row, of everything that the main table and the λ path show and of every rule that chooses."""
+    """Label -> row, of everything that the main table and the λ path show and of every rule that chooses.
+
+    Of two points with one label the second has its id beside it; a point of both views stands there once.
+    """
     found: dict[str, BedRow] = {}
     for row in _rows(results):
-        found.setdefault(row.label, row)
+        taken = found.get(row.label)
+        if taken is None:
+            found[row.label] = row
+        elif taken.point != row.point:
+            label = f"{row.label} [{row.point}]"
+            found[label] = replace(row, label=label)
     return found
 
 

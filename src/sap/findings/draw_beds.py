@@ -35,7 +35,7 @@ def draw_regret(results: Results) -> Figure:
         panel.plot(x, y, "o", color=colour, markerfacecolor=face, markersize=3.2, zorder=3)
     panel.set_xlabel(f"accuracy on {beds[0].plan.experiment}, %")
     panel.set_ylabel(f"accuracy on {beds[-1].plan.experiment}, %")
-    label_points(panel, [(x, y, short(label, 40), INK) for label, (x, y, _) in _at_the_edge(shown).items()])
+    label_points(panel, [(x, y, short(label, 34), INK) for label, (x, y, _) in _at_the_edge(shown).items()])
     return drawn
 
 

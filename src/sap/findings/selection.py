@@ -75,10 +75,12 @@ class Family:
 
 def families(results: Results) -> dict[str, Family]:
     """Name -> candidates: the λ path of each method, the ρ of each kind of pruning and the options of each finish of a
-    merge, where they have two values or more, and the whole table."""
-    return {
-        f"{family.name}, {family.symbol}" if family.symbol else family.name: family for family in _families(results)
-    }
+    merge, where they have two values or more, and the whole table. A second family of a name has a point's id, too."""
+    found: dict[str, Family] = {}
+    for family in _families(results):
+        name = f"{family.name}, {family.symbol}" if family.symbol else family.name
+        found[name if name not in found else f"{name} [{family.points[0]}]"] = family
+    return found
 
 
 def chosen(results: Results, family: Family, mode: str) -> dict[Run, str] | None:
@@ -127,7 +129,7 @@ def selection_frame(results: Results) -> pd.DataFrame:
         for oracle in (False, True)
         for family in found
         for mode, costs in MODES.items()
-        if (mode == "oracle") == oracle and _applies(family, mode)
+        if (mode == "oracle") == oracle and _applies(results, family, mode)
     ]
     return pd.DataFrame(records)
 
@@ -200,7 +202,9 @@ def _candidates(results: Results) -> pd.DataFrame:
     return points[points["judged_on"].map(lambda words: "selection" in words) & (points["attack"] == "")]
 
 
-def _applies(family: Family, mode: str) -> bool:
+def _applies(results: Results, family: Family, mode: str) -> bool:
+    if mode.startswith(HELD_OUT_CLIENT) and len(results.domains) < 3:
+        return False  # without the target and one source domain nobody is left
     if mode == "fixed":
         return family.fixed is not None
     if family.values is None:

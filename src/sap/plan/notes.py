@@ -11,7 +11,7 @@ def notes(study: Study) -> list[str]:
     """Sentences in this order; none where there is nothing to say."""
     left_out = [f"{point.label}, a row of config.yaml, is left out: {reason}" for point, reason in study.left_out]
     trainings = [*_short_trainings(study), *_soft_labels(study), *_trained_for_headroom(study)]
-    return [*left_out, *trainings, *_absent_beds(study)]
+    return [*left_out, *trainings, *_absent_beds(study), *_no_selection(study)]
 
 
 def steps_of(study: Study) -> dict[str, int]:
@@ -70,4 +70,14 @@ def _absent_beds(study: Study) -> list[str]:
         "this one again: its tables are all that is made anew."
         for name in study.settings["beds"]
         if not report_of(name)
+    ]
+
+
+def _no_selection(study: Study) -> list[str]:
+    candidates = [point for view in study.settings["evaluate"]["candidates"] for point in study.in_view(view)]
+    if study.settings["data"]["split"]["val"] or not candidates:
+        return []
+    return [
+        "nothing is chosen by the sources' validation images, for data.split.val is 0. Raise it, or say so with "
+        "evaluate.candidates: []."
     ]

@@ -11,6 +11,7 @@ from sap.plan import checks
 from sap.plan.blocks import check_blocks, resolved_blocks
 from sap.plan.code import version_of
 from sap.plan.datasets import check_required, classes_of, domains_of
+from sap.plan.options import VIEWS
 from sap.plan.recipes import resolved_recipes
 from sap.plan.schema import schema
 from sap.registry import unknown
@@ -44,6 +45,9 @@ def _check_names(settings: Mapping[str, Any]) -> None:
     duplicates = {seed for seed in settings["seeds"] if settings["seeds"].count(seed) > 1}
     if duplicates:
         raise SapError(f"seeds must differ from one another, got {sorted(duplicates)} more than once.")
+    for view in settings["evaluate"]["candidates"]:
+        if view not in VIEWS:
+            raise SapError(f"evaluate.candidates: {unknown('view', view, list(VIEWS))}")
     odd = [name for name in settings["beds"] if name == settings["experiment"] or settings["beds"].count(name) > 1]
     if odd:
         raise SapError(f"beds must name other experiments, each once, got {settings['beds']}. Leave out {odd[0]}.")

@@ -55,8 +55,8 @@ def gda(settings: Settings, fold: Fold) -> Served:
         logits = judge.logit_scale * features @ texts.T + alpha * (features.double() @ weight + bias)
         return np.asarray(logits.float().softmax(1).numpy())
 
-    n_classes, width = uploads[fold.clients[0]]["moments/sum"].shape
-    return Served(predict, parameters=n_classes * (width + 1), facts={"uploaded": sent})
+    total = uploads[fold.clients[0]].get("moments/sum")  # its shape is checked against the model's when it is read
+    return Served(predict, parameters=0 if total is None else total.numel() + len(total), facts={"uploaded": sent})
 
 
 def head(sums: Sums) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy, normalize
 from sap.clip.styles import embedding_of, styled_features, styled_tokens
 from sap.config import option
 from sap.io import seed_of
-from sap.serve._api import Fold, Judge, Served, Settings, options_of, own_merge, served
+from sap.serve._api import Fold, Judge, Served, Settings, options_of, served
 
 SPREAD, RATE, MOMENTUM = 0.02, 0.002, 0.9
 HEAD_RATE, SCALE, MARGIN = 0.005, 5.0, 0.5
@@ -49,7 +49,7 @@ class Options:
 )
 def promptstyler(settings: Settings, fold: Fold) -> Served:
     """The merge's image features against a text classifier that was trained on made-up styles (PromptStyler)."""
-    options, update = options_of(settings), fold.merge(own_merge(settings))
+    options, update = options_of(settings), fold.merge(settings)
     heads: list[Tensor] = []  # learned once, for all images
 
     def predict(judge: Judge, images: Any) -> np.ndarray:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from sap.config import option
-from sap.serve._api import Fold, Judge, Served, Settings, options_of, own_merge, served, size_of
+from sap.serve._api import Fold, Judge, Served, Settings, options_of, served, size_of
 from sap.serve._sums import Sums, numbers_sent, sums_of
 
 SHRINKAGE = 0.5  # share of a covariance that is spread evenly over all directions
@@ -48,7 +48,7 @@ class Options:
 )
 def vrf(settings: Settings, fold: Fold) -> Served:
     """Zero-shot and the merge, mixed by each image's distance to the clients' sets of zero-shot failures."""
-    options, update = options_of(settings), fold.merge(own_merge(settings))
+    options, update = options_of(settings), fold.merge(settings)
     uploads = {client: fold.statistics(settings, client) for client in fold.clients}
     sent = numbers_sent(uploads[fold.clients[0]], "failures")
 

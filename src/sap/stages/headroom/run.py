@@ -46,12 +46,11 @@ def headroom(plan: HeadroomPlan, device: str) -> tuple[dict[str, np.ndarray], di
 def _reachable(
     plan: HeadroomPlan, judge: Judge, pooled: Update, test: DomainImages, plain: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """ "reachable" and "scale", see `headroom`; `plain` is "pooled"."""
-    held = {domain: open_store(folder) for domain, folder in plan.sources.items()}
+    """The arrays "reachable" and "scale" of `headroom`; `plain` is its "pooled"."""
     seen = [
-        domain_images(Judged(domain, VALIDATION), plan.sources[domain])
-        for domain in held
-        if len(held[domain].rows("val"))
+        domain_images(Judged(domain, VALIDATION), folder)
+        for domain, folder in plan.sources.items()
+        if len(open_store(folder).rows("val"))
     ]
     if not seen:
         return {"reachable": plain, "scale": np.ones(1, np.float32)}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from sap.stats.common import interval_of, rank_correlation, ranks, resampled_means
+from sap.stats.resampling import interval_of, rank_correlation, ranks, resampled_means
 
 
 @pytest.fixture
